@@ -1,0 +1,29 @@
+"""What zoo says when something the user gave cannot be used: one line, and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input: what was expected, what came, where, and what to do. The command line prints it and exits with 2."""
+
+    def __init__(self, message: str, remedy: str | None = None):
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message}; {remedy}" if remedy else message)
+
+
+class ZooWarning(UserWarning):
+    """Something about the table or the fit that the user should know; nothing was refused."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A did-you-mean for a misspelt word: the nearest known one and the list of what is legal."""
+    names = sorted(set(known))
+    if not names:
+        return "nothing is legal here"
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    listed = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
+    return f"did you mean {close[0]!r}? legal: {listed}" if close else f"legal: {listed}"

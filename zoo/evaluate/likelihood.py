@@ -1,0 +1,135 @@
+"""Held-out log-likelihood, exact or bounded, with everything that says how sure it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.objectives.log_weights import log_mean, log_weights
+from zoo.rows.rows import Rows
+from zoo.scope import scope
+
+if TYPE_CHECKING:
+    from zoo.model import Bound, Model
+
+PARTICLES = 100
+POSTERIOR_DRAWS = 20
+ROW_PARTICLES = 1 << 15
+K_HAT_ROWS = 200
+K_HAT_GOOD = 0.7
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per-row numbers, nats in the table's units, higher is better; see `bound` for what they are.
+
+    log_likelihood  (n,) exact, or the importance-weighted bound of `particles` draws, or an estimate
+    elbo            (n,) mean log-weight; equal to log_likelihood where that is exact
+    monte_carlo     (n,) Monte Carlo standard error of log_likelihood; zero where exact
+    k_hat           (m,) Pareto k-hat of the importance weights of the first m rows; empty where exact
+    """
+
+    log_likelihood: np.ndarray
+    elbo: np.ndarray
+    monte_carlo: np.ndarray
+    k_hat: np.ndarray
+    bound: Bound
+    particles: int
+    measure: str
+
+    @property
+    def mean(self) -> float:
+        return float(self.log_likelihood.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, over rows."""
+        return standard_error(self.log_likelihood)
+
+    @property
+    def gap(self) -> float:
+        return float((self.log_likelihood - self.elbo).mean())
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Monte Carlo standard error of the mean."""
+        return float(np.sqrt(np.square(self.monte_carlo).sum()) / max(len(self.monte_carlo), 1))
+
+    @property
+    def worst_k_hat(self) -> float | None:
+        """The 95th percentile over rows: above 0.7 the weights of those rows are not to be trusted."""
+        return float(np.quantile(self.k_hat, 0.95)) if len(self.k_hat) else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rows": len(self.log_likelihood),
+            "log_likelihood": self.mean,
+            "standard_error": self.standard_error,
+            "bound": self.bound,
+            "elbo": float(self.elbo.mean()),
+            "gap": self.gap,
+            "k_hat": self.worst_k_hat,
+            "particles": self.particles,
+            "monte_carlo_error": self.monte_carlo_error,
+            "measure": self.measure,
+        }
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of a mean over rows; not a number for a single row."""
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def score(model: Model, rows: Rows, particles: int | None = None, seed: int = 0) -> Scores:
+    """Log-likelihood of each row. `particles`: draws of the latents for each row (1 where the number is exact)."""
+    bound = model.bound(rows.complete)
+    k = 1 if bound == "exact" else particles or PARTICLES
+    draws = POSTERIOR_DRAWS if model.sites.globals else 1
+    chunk = max(1, ROW_PARTICLES // k)
+    with torch.no_grad(), scope(seed):
+        parts = [
+            _weights(model, rows.take(index.to(rows.given.device)), k, draws) for index in torch.arange(rows.n).split(chunk)
+        ]
+    log_w = torch.cat(parts, 1) if parts else torch.zeros(k, 0, dtype=torch.float64)
+    log_likelihood = log_mean(log_w)
+    exact = bound == "exact"
+    return Scores(
+        log_likelihood.cpu().numpy(),
+        log_w.mean(0).cpu().numpy(),
+        np.zeros(rows.n) if exact else _monte_carlo(log_w).cpu().numpy(),
+        np.zeros(0) if exact else k_hat(log_w[:, :K_HAT_ROWS]),
+        bound,
+        k * draws,
+        model.schema.measure,
+    )
+
+
+def _weights(model: Model, rows: Rows, particles: int, draws: int) -> Tensor:
+    """Log-weights (draws * particles, n); every draw is one of the global latents, where there are any."""
+    return torch.cat([log_weights(model.program, model.guide, rows, particles).rows for _ in range(draws)])
+
+
+def _monte_carlo(log_w: Tensor) -> Tensor:
+    """Standard error of log mean w, by the delta method: sd(w) / (mean(w) sqrt(K))."""
+    w = (log_w - log_w.amax(0)).exp()
+    return w.std(0) / w.mean(0) / math.sqrt(len(w))
+
+
+def k_hat(log_w: Tensor) -> np.ndarray:
+    """Pareto shape of the upper tail of each row's weights (particles, n): (n,). Vehtari et al. 2024."""
+    from arviz_stats.base import array_stats
+
+    values = log_w.T.cpu().numpy()
+    if values.shape[1] < 20 or not values.size:
+        return np.zeros(0)
+    # weights that do not vary have no tail to fit
+    varied = np.ptp(values, axis=1) > 1e-9
+    out = np.zeros(len(values))
+    if varied.any():
+        out[varied] = np.asarray(array_stats.psislw(values[varied], axis=-1)[1])
+    return out

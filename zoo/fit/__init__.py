@@ -1,0 +1,1 @@
+"""The loop that fits any objective, one turn after another."""

@@ -1,0 +1,189 @@
+"""The loop: start from data, take turns on shuffled batches, watch validation rows, keep the best."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from zoo.fit.forensics import explain
+from zoo.fit.settings import FitSettings
+from zoo.fit.step import EagerStep, Step
+from zoo.objectives.log_weights import log_weights
+from zoo.rows.rows import Rows
+from zoo.scope import scope
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+MIN_STEPS_BETWEEN_LOOKS = 25
+VALIDATION_PARTICLES = 4
+CHUNK = 8192
+
+
+@dataclass
+class Fitted:
+    """What happened. history: one dict for each look (step, epoch, loss, validation, seconds); higher validation is better."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    epochs: float = 0.0
+    tier: str = "closed form"
+    stopped: str = "the start is the maximum"
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float:
+        return self.history[-1]["loss"] if self.history else math.nan
+
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def fit(
+    model: Model,
+    train: Rows,
+    validation: Rows | None = None,
+    settings: FitSettings | None = None,
+    deadline: float | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fit `model` in place on the training rows; nothing outside the model changes.
+
+    deadline  time.perf_counter() at which to stop; the result says where it did
+    progress  called at every look with (step, planned steps, the look)
+    """
+    settings = settings or FitSettings()
+    with scope(settings.seed):
+        started = time.perf_counter()
+        finished = model.initialise(train)
+        fitted = Fitted()
+        if not finished or model.guide_parameters():
+            model.program.requires_grad_(not finished)
+            try:
+                _Loop(model, train, validation, settings, deadline, progress, started, fitted).run()
+            finally:
+                model.program.requires_grad_(True)
+        model.eval()
+        fitted.seconds = time.perf_counter() - started
+        return fitted
+
+
+class _Loop:
+    def __init__(
+        self,
+        model: Model,
+        train: Rows,
+        validation: Rows | None,
+        settings: FitSettings,
+        deadline: float | None,
+        progress: Progress | None,
+        started: float,
+        fitted: Fitted,
+    ):
+        self.model, self.train, self.validation, self.settings = model, train, validation, settings
+        self.deadline, self.progress, self.started, self.fitted = deadline, progress, started, fitted
+        self.per_epoch = math.ceil(train.n / settings.batch)
+        self.planned = settings.epochs * self.per_epoch if settings.epochs else settings.steps
+        self.look_every = max(self.per_epoch, MIN_STEPS_BETWEEN_LOOKS)
+        self.turns = list(model.objective.turns(model))
+        self.steps: list[Step] = [EagerStep(t, settings.learning_rate, settings.clip) for t in self.turns]
+        self.best, self.best_state, self.waited = -math.inf, _snapshot(model), 0
+
+    def run(self) -> None:
+        self.fitted.tier = self.steps[0].tier
+        self.fitted.stopped = "all planned steps taken"
+        self._validate_start()
+        batches = _batches(self.train.n, self.settings.batch, self.planned, self.train.given.device)
+        losses: list[Tensor] = []
+        self.model.train()
+        for step, index in enumerate(batches):
+            self._schedule(step)
+            losses.append(self._take(step, index))
+            self.fitted.steps = step + 1
+            self.fitted.epochs = (step + 1) / self.per_epoch
+            over = self.deadline is not None and time.perf_counter() > self.deadline
+            if over or (step + 1) % self.look_every == 0 or step + 1 == self.planned:
+                self._look(step + 1, losses)
+                losses = []
+                if over:
+                    self.fitted.stopped = f"the time budget ended at step {step + 1} of {self.planned}"
+                    break
+                if self.settings.patience and self.waited >= self.settings.patience:
+                    self.fitted.stopped = f"no gain on validation rows for {self.waited} looks"
+                    break
+        if self.validation is not None:
+            self.model.load_state_dict(self.best_state)
+
+    def _take(self, step: int, index: Tensor) -> Tensor:
+        rows = self.train.take(index)
+        loss = torch.zeros(())
+        for turn, move in zip(self.turns, self.steps, strict=True):
+            if step % turn.every:
+                continue
+            loss, norm = move(rows)
+            if not torch.isfinite(loss + norm):
+                self.model.load_state_dict(self.best_state)
+                raise explain(self.model, rows, index, step + 1)
+        return loss
+
+    def _schedule(self, step: int) -> None:
+        share = step / self.planned
+        if self.settings.schedule == "cosine":
+            for move in self.steps:
+                move.set_learning_rate(self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share)))
+        if hasattr(self.model.objective, "progress"):
+            self.model.objective.progress.fill_(share)
+
+    def _validate_start(self) -> None:
+        """The start itself counts: a fit may not end below it."""
+        if self.validation is not None:
+            self.best = validation_score(self.model, self.validation, self.settings.seed)
+
+    def _look(self, step: int, losses: list[Tensor]) -> None:
+        look = {
+            "step": float(step),
+            "epoch": step / self.per_epoch,
+            "loss": float(torch.stack(losses).mean()),
+            "seconds": time.perf_counter() - self.started,
+        }
+        if self.validation is not None:
+            look["validation"] = validation_score(self.model, self.validation, self.settings.seed)
+            if look["validation"] > self.best + 1e-4:
+                self.best, self.best_state, self.waited = look["validation"], _snapshot(self.model), 0
+            else:
+                self.waited += 1
+        self.fitted.history.append(look)
+        if self.progress is not None:
+            self.progress(step, self.planned, look)
+
+
+def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
+    """Mean ELBO of the rows, nats per row, higher is better; the same draws at every look."""
+    was_training = model.training
+    model.eval()
+    total = 0.0
+    with torch.no_grad(), scope(seed):
+        for index in torch.arange(rows.n).split(CHUNK // VALIDATION_PARTICLES):
+            w = log_weights(model.program, model.guide, rows.take(index.to(rows.given.device)), VALIDATION_PARTICLES)
+            total += float((rows.weight[index] * w.rows.mean(0)).sum())
+    model.train(was_training)
+    return total / rows.n
+
+
+def _snapshot(model: Model) -> dict[str, Tensor]:
+    return {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+
+def _batches(n: int, batch: int, steps: int, device: torch.device) -> Iterator[Tensor]:
+    """Index batches of one shuffled epoch after another, made on the device."""
+    taken = 0
+    while taken < steps:
+        for index in torch.randperm(n, device=device).split(batch)[: steps - taken]:
+            taken += 1
+            yield index

@@ -1,0 +1,30 @@
+"""How to fit: the fifth table of a recipe, with the same defaults for every model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FitSettings(BaseModel):
+    """epochs         passes over the training rows; unset, as many as `steps` allow
+    steps          steps planned where `epochs` is unset
+    batch          rows in a step
+    learning_rate  of Adam, at its highest
+    schedule       "cosine" falls to zero over the planned steps, "constant" does not
+    clip           largest norm of a step's gradient
+    patience       evaluations on validation rows without gain before fitting stops; 0 never stops early
+    seed           of every random choice in the fit
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int | None = Field(default=None, ge=1)
+    steps: int = Field(default=4000, ge=1)
+    batch: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip: float = Field(default=20.0, gt=0)
+    patience: int = Field(default=15, ge=0)
+    seed: int = 0

@@ -1,0 +1,152 @@
+"""A model: program, guide and objective of one recipe, on the columns of one schema."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pandas as pd
+import pyro.poutine as poutine
+import torch
+from pyro.distributions import MultivariateNormal
+from torch import nn
+
+from zoo.errors import UserError
+from zoo.programs.function import Function
+from zoo.recipe import Recipe
+from zoo.rows.chain import Chain
+from zoo.rows.dense import Dense
+from zoo.rows.heads import Heads
+from zoo.rows.rows import Rows
+from zoo.scope import scope
+from zoo.sites import Sites, discover, samples
+from zoo.table.codec import Codec
+from zoo.table.schema import Schema
+
+Bound = Literal["exact", "lower", "estimate", "none"]
+VERBS = ("score", "cluster", "embed", "sample", "impute")
+
+
+class Model(nn.Module):
+    """Built from a recipe and a codec; what it can do is read from its sites, never declared.
+
+    codec      table units <-> codec units
+    heads      the columns' likelihoods
+    program    the generative process
+    guide      the variational posterior over its latents
+    objective  what fitting minimises
+    """
+
+    def __init__(self, recipe: Recipe, codec: Codec):
+        super().__init__()
+        self.recipe, self.codec, self.heads = recipe, codec, Heads(codec)
+        seed = int(recipe.fit.get("seed", 0))
+        with scope(seed), warnings.catch_warnings():
+            # a network of width-0 `given` is just its bias
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            self.program = _program(recipe.resolve("program"), codec.schema)
+            blank = self.blank()
+            # the heads' own scales are parameters only of programs that leave the scales to them
+            self.heads.used = False
+            self.sites: Sites = discover(self.program, blank)
+            self.heads.log_scale.requires_grad_(self.heads.used)
+            self.guide = recipe.resolve("guide")(codec.schema, self.program, self.sites)
+            self.objective = recipe.resolve("objective")()
+            self._check_guide()
+        self.eval()
+
+    # ---- rows
+
+    @property
+    def schema(self) -> Schema:
+        return self.codec.schema
+
+    @property
+    def device(self) -> torch.device:
+        return self.codec.loc.device
+
+    def rows(self, frame: pd.DataFrame) -> Rows:
+        """A table as rows of this model."""
+        return Rows.of(self.codec, self.heads, self.codec.encode(frame))
+
+    def blank(self, n: int = 2) -> Rows:
+        """Rows without data, for drawing."""
+        zeros = torch.zeros(n, dtype=torch.long, device=self.device)
+        given = torch.zeros(n, self.schema.given, device=self.device)
+        return Rows(self.codec, self.heads, n, float(n), None, True, given, zeros, zeros.double() + 1)
+
+    # ---- fitting
+
+    def initialise(self, rows: Rows) -> bool:
+        """Start the program from data where it knows how; True when that is the fit."""
+        start: Callable[[Rows], bool] | None = getattr(self.program, "initialise", None)
+        if start is None:
+            return False
+        with torch.no_grad():
+            return start(rows)
+
+    def fitted_parameters(self) -> list[nn.Parameter]:
+        """What the likelihood side's objectives fit: program, guide and heads, as far as they are not frozen."""
+        parts: tuple[nn.Module, ...] = (self.program, self.guide, self.heads)
+        unique = {id(p): p for part in parts for p in part.parameters() if p.requires_grad and p.numel()}
+        return list(unique.values())
+
+    def guide_parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.guide.parameters() if p.numel()]
+
+    def n_parameters(self) -> int:
+        return sum(p.numel() for p in self.fitted_parameters())
+
+    # ---- what it is
+
+    def bound(self, complete: bool = True) -> Bound:
+        """What this model's number on a table is; `complete`: no cell of that table is missing."""
+        if self.sites.globals:
+            return "estimate"
+        if self.sites.continuous and not getattr(self.guide, "exact", False):
+            return "lower"
+        for density in self.sites.observed.values():
+            if isinstance(density, Dense):
+                gaussian = isinstance(density.base, MultivariateNormal)
+                if self.schema.has_lattice or not (gaussian or complete):
+                    return "lower"
+        return "exact"
+
+    @property
+    def pattern_wise(self) -> bool:
+        """True where rows with missing cells get a density for each pattern, not the marginal of one joint."""
+        return any(isinstance(density, Chain) for density in self.sites.observed.values())
+
+    @property
+    def verbs(self) -> list[str]:
+        able = {"cluster": self.sites.clusters, "embed": self.sites.embeds}
+        return [verb for verb in VERBS if able.get(verb, True)]
+
+    def _check_guide(self) -> None:
+        """The guide must name every continuous latent, and only latents that there are."""
+        named = _named(self.guide, self.blank())
+        where = f"model {self.recipe.model!r}: guide {self.recipe.guide.use!r}"
+        for site in (*self.sites.continuous, *self.sites.globals):
+            if named is not None and site.name not in named:
+                legal = "encoder" if site.row else "normal"
+                kind = "row" if site.row else "global"
+                raise UserError(
+                    f"{where} does not infer the {kind} latent {site.name!r} of program {self.recipe.program.use!r}",
+                    f"the nearest legal combination is guide = {legal!r}",
+                )
+
+
+def _named(guide: nn.Module, rows: Rows) -> set[str] | None:
+    """Latents that the guide samples, read from one dry run on rows of zeros."""
+    zeros = torch.zeros(rows.n, len(rows.schema.modelled), dtype=torch.float64)
+    with torch.no_grad():
+        return set(samples(poutine.trace(guide).get_trace(rows.filled(zeros))))
+
+
+def _program(target: Callable[..., Any], schema: Schema) -> nn.Module:
+    """A program class or builder takes the schema; a plain Pyro function takes rows, and is wrapped."""
+    first = next(iter(inspect.signature(target).parameters), None)
+    program: nn.Module = Function(schema, target) if first == "rows" else target(schema)
+    return program

@@ -1,0 +1,19 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+
+class MLP(nn.Sequential):
+    """Affine layers of the widths `hidden`, SiLU between them, dropout after each where it is not zero."""
+
+    def __init__(self, n_in: int, n_out: int, hidden: Sequence[int] = (128, 128), dropout: float = 0.0):
+        widths = [n_in, *hidden]
+        layers: list[nn.Module] = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(a, b), nn.SiLU()]
+            layers += [nn.Dropout(dropout)] if dropout else []
+        super().__init__(*layers, nn.Linear(widths[-1], n_out))

@@ -1,0 +1,35 @@
+"""The one room that imports zuko: its flows, splines and masked networks.
+
+zuko turns torch's argument validation off for the whole process when it is imported; that is undone here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_validation = torch.distributions.Distribution._validate_args
+import zuko  # noqa: E402
+
+torch.distributions.Distribution.set_default_validate_args(_validation)
+
+
+def masked_mlp(adjacency: Tensor, hidden: Sequence[int]) -> nn.Module:
+    """An MLP whose output i reads input j only where adjacency[i, j]. adjacency: (n_out, n_in) bool."""
+    return zuko.nn.MaskedMLP(adjacency, hidden, activation=nn.SiLU, residual=False)
+
+
+def spline_flow(features: int, context: int, transforms: int, hidden: Sequence[int], bins: int) -> nn.Module:
+    """Neural spline flow (autoregressive, rational-quadratic); called with a context it returns a distribution."""
+    return zuko.flows.NSF(features, context, transforms=transforms, hidden_features=hidden, bins=bins)
+
+
+def rational_quadratic(widths: Tensor, heights: Tensor, slopes: Tensor) -> Any:
+    """Monotone rational-quadratic spline on [-5, 5], the identity outside.
+
+    widths, heights (..., bins), slopes (..., bins - 1), all unconstrained. Durkan et al. 2019.
+    """
+    return zuko.transforms.MonotonicRQSTransform(widths, heights, slopes)

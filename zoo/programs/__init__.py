@@ -1,0 +1,20 @@
+"""Generative processes. A program is an `nn.Module` made as `Program(schema, **settings)` whose `forward(rows)` is Pyro.
+
+To write one:
+  * rows sit in `with rows.plate():`, data enters through `rows.observe(thing, columns=...)` (see `zoo.rows.Rows`);
+  * a predictor has length `rows.width`, or `rows.full` with scales; `rows.given`, `rows.group` are always there;
+  * discrete row latents that the guide does not name are summed out; `cluster` is the one reported;
+  * continuous row latents are named by the guide; `z` is what `zoo embed` returns;
+  * optional: `initialise(rows) -> bool` starts the parameters from data, and says whether the fit is finished;
+    `posterior(rows)` gives the exact posterior of z where this schema has one (`linear_gaussian`).
+A plain Pyro function of `rows` is a program too. Copy `independent.py`.
+"""
+
+NAMES = {
+    "independent": "zoo.programs.independent:Independent",
+    "gaussian": "zoo.programs.gaussian:Gaussian",
+    "mixture": "zoo.programs.mixture:Mixture",
+    "latent": "zoo.programs.latent:Latent",
+    "chain": "zoo.programs.chain:Chain",
+    "spline-flow": "zoo.programs.flow:spline_flow",
+}

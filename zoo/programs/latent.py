@@ -1,0 +1,98 @@
+"""Continuous latent variables: probabilistic PCA, factor analysis, the VAE family, and every generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import MultivariateNormal
+from torch import Tensor, nn
+
+from zoo.networks.linear import Linear
+from zoo.networks.mlp import MLP
+from zoo.programs import em, factor
+from zoo.rows.rows import Rows
+from zoo.table.schema import Schema
+
+
+class Latent(nn.Module):
+    """A continuous latent vector decoded to every column.
+
+    z ~ Normal(0, I)                                        # dim latents
+    x ~ p(. | decode(z, given))                             # one likelihood for each column
+
+    noise says where the scales of numeric columns come from: "column" (one for each, the heads' own), "isotropic"
+    (one for all, in standard deviations) or "row" (decoded, different for every row).
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        dim: int = 8,
+        network: Callable[[int, int], nn.Module] = MLP,
+        noise: Literal["column", "isotropic", "row"] = "column",
+    ):
+        super().__init__()
+        self.schema, self.dim, self.noise = schema, dim, noise
+        self.decode = network(dim + schema.given, schema.full if noise == "row" else schema.width)
+        if isinstance(self.decode, Linear):
+            self.decode.double()
+        self.log_noise = nn.Parameter(torch.zeros(1, dtype=torch.float64)) if noise == "isotropic" else None
+
+    def forward(self, rows: Rows) -> Tensor:
+        with rows.plate():
+            z = pyro.sample("z", dist.Normal(torch.zeros(self.dim, device=rows.given.device), 1.0).to_event(1))
+            return rows.observe(self.predict(z, rows.given))
+
+    def predict(self, z: Tensor, given: Tensor) -> Tensor:
+        """Predictor (..., n, width or full) of latents (..., n, dim)."""
+        dtype = next(self.decode.parameters()).dtype
+        z = z.expand(*z.shape[:-2], len(given), self.dim)
+        out = self.decode(torch.cat([z, given.expand(*z.shape[:-1], given.shape[-1])], -1).to(dtype))
+        if self.log_noise is None:
+            return out
+        return torch.cat([out, self.log_noise.expand(*out.shape[:-1], len(self.schema.numeric))], -1)
+
+    # ---- the linear-Gaussian case
+
+    @property
+    def linear_gaussian(self) -> bool:
+        """True where z has a Gaussian posterior in closed form: an affine decoder and numeric columns alone."""
+        return isinstance(self.decode, Linear) and self.noise != "row" and not self.schema.discrete
+
+    def posterior(self, rows: Rows) -> MultivariateNormal:
+        """p(z | x) for the seen cells of each row; a rounded column counts its cell's variance as noise."""
+        assert isinstance(self.decode, Linear) and rows.cells is not None
+        scale = rows.heads.scale(rows.heads.log_scale if self.log_noise is None else self.log_noise)
+        cells = rows.cells
+        variance = scale.square() + (cells.hi - cells.lo).square() / 12
+        loadings = self.decode.weight[:, : self.dim]
+        loc = self.predict(torch.zeros(1, self.dim, dtype=torch.float64, device=cells.x.device), rows.given)[..., : len(loadings)]
+        return factor.posterior(loadings, (cells.x - loc) * cells.seen, cells.seen / variance)
+
+    def initialise(self, rows: Rows) -> bool:
+        marginal = em.fit(rows, components=1, covariance="diagonal")
+        if not (self.linear_gaussian and not rows.schema.given):
+            self._start_at(torch.cat([marginal.loc[0], marginal.rest[0]]), marginal.spread[0])
+            return False
+        covariance = em.fit(rows, components=1, covariance="full").covariance(0)
+        fit = factor.ppca if self.noise == "isotropic" else factor.factor_analysis
+        loadings, noise = fit(covariance, self.dim, rows.codec.min_scale.square())
+        assert isinstance(self.decode, Linear)
+        self.decode.weight.data, self.decode.bias.data = loadings, marginal.loc[0]
+        log_scale = 0.5 * (noise - rows.codec.min_scale.square()).clamp_min(1e-12).log()
+        if self.log_noise is not None:
+            self.log_noise.data = log_scale[:1]
+        else:
+            rows.heads.log_scale.data = log_scale
+        return rows.complete and not marginal.wide
+
+    def _start_at(self, predictor: Tensor, log_scale: Tensor) -> None:
+        """Let the decoder begin at the independent model: its last bias is what each column is on average."""
+        last = [m for m in self.decode.modules() if isinstance(m, nn.Linear)][-1]
+        bias = torch.cat([predictor, log_scale]) if self.noise == "row" else predictor
+        with torch.no_grad():
+            last.bias.copy_(bias)

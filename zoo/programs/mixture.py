@@ -1,0 +1,59 @@
+"""Mixtures: one program for every covariance and any columns."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from zoo.programs import em
+from zoo.rows.rows import Rows
+from zoo.table.schema import Schema
+
+Covariance = Literal["full", "tied", "diagonal", "spherical"]
+
+
+class Mixture(nn.Module):
+    """A finite mixture over any columns.
+
+    cluster    ~ Categorical(weights(given))
+    x_numeric  ~ Normal(loc[cluster], spread[cluster])     # full, tied, diagonal or spherical
+    x_discrete ~ p(. | levels[cluster])
+
+    A full or tied covariance is a joint density of the numeric columns; a diagonal or spherical one is a likelihood
+    for each column, with exact cells of rounded columns.
+    """
+
+    def __init__(self, schema: Schema, components: int = 10, covariance: Covariance = "diagonal", restarts: int = 10):
+        super().__init__()
+        n = len(schema.numeric)
+        shape = em.spread_shape(covariance, components, n)
+        self.components, self.covariance, self.restarts = components, covariance, restarts
+        self.weights = nn.Linear(schema.given, components)
+        self.loc = nn.Parameter(torch.randn(components, n, dtype=torch.float64))
+        self.spread = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+        self.levels = nn.Parameter(0.1 * torch.randn(components, schema.rest, dtype=torch.float64))
+        nn.init.zeros_(self.weights.bias)
+
+    def forward(self, rows: Rows) -> Tensor:
+        with rows.plate():
+            cluster = pyro.sample("cluster", dist.Categorical(logits=self.weights(rows.given)))
+            loc, levels = self.loc[cluster], self.levels[cluster]
+            if self.spread.dim() == 2 or not loc.shape[-1]:
+                spread = self.spread[cluster].expand(loc.shape)
+                return rows.observe(torch.cat([loc, levels, spread], -1))
+            scale_tril = em.tril(self.spread)
+            tril = scale_tril[cluster] if len(scale_tril) > 1 else scale_tril.expand(*cluster.shape, -1, -1)
+            rows.observe(levels, columns="discrete")
+            return rows.observe(dist.MultivariateNormal(loc, scale_tril=tril), columns="numeric")
+
+    def initialise(self, rows: Rows) -> bool:
+        start = em.fit(rows, self.components, self.covariance, self.restarts)
+        self.loc.data, self.spread.data, self.levels.data = start.loc, start.spread, start.rest
+        self.weights.bias.data = start.log_weights.to(self.weights.bias)
+        nn.init.zeros_(self.weights.weight)
+        exact = self.spread.dim() == 3 or not start.wide
+        return exact and not rows.schema.given

@@ -1,0 +1,119 @@
+"""A joint density over all numeric columns at once, for tables with rounded columns and missing cells.
+
+A dense density needs a point for every numeric column. Where the table gives less, an unbiased estimate of the row's
+likelihood takes its place, so that averaging over particles (repeated rows) tightens a lower bound of the log:
+
+rounded columns   y uniform in the cell: the average of p(y) over the cell is the likelihood, mass / width
+missing cells     a Gaussian marginalises them in closed form; any other density has them drawn from a proposal q
+                  given the seen ones, and is weighted by 1 / q
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import MultivariateNormal
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from zoo.table.codec import Cells, Codec
+
+
+class Dense(TorchDistribution):  # type: ignore[misc]
+    """`base` over the numeric columns (batch, Dn), scored on `cells` where there are any.
+
+    proposal  Gaussian over all numeric columns from which missing cells are proposed; needed only where `base` is
+              not Gaussian itself
+    """
+
+    arg_constraints: dict[str, Any] = {}
+    support = constraints.real_vector
+    has_rsample = False
+
+    def __init__(
+        self,
+        codec: Codec,
+        base: Any,
+        cells: Cells | None = None,
+        complete: bool = True,
+        proposal: MultivariateNormal | None = None,
+        batch_shape: torch.Size | None = None,
+    ):
+        self.codec, self.base, self.cells, self.is_complete, self.proposal = codec, base, cells, complete, proposal
+        shape = base.batch_shape if batch_shape is None else batch_shape
+        super().__init__(shape, torch.Size([len(codec.schema.numeric)]), validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Dense:
+        return Dense(self.codec, self.base, self.cells, self.is_complete, self.proposal, torch.Size(batch_shape))
+
+    @property
+    def gaussian(self) -> bool:
+        return isinstance(self.base, MultivariateNormal)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self.cells is None:
+            return self.base.log_prob(value)
+        n = len(self.codec.schema.numeric)
+        seen = self.cells.seen[..., :n]
+        y = self._inside(self.cells)
+        unit = torch.where(seen, self.cells.unit, 0.0).sum(-1)
+        if self.is_complete:
+            return self.base.log_prob(y) + unit
+        if self.gaussian:
+            return masked_log_prob(self.base, y, seen) + unit
+        if self.proposal is None:
+            raise ValueError(
+                "rows.observe got a joint density that is not Gaussian on rows with missing cells: "
+                "give it `proposal=`, a MultivariateNormal over the numeric columns"
+            )
+        y = complete_gaussian(self.proposal, y, seen)
+        log_q = self.proposal.log_prob(y) - masked_log_prob(self.proposal, y, seen)
+        return self.base.log_prob(y) - log_q + unit
+
+    def _inside(self, cells: Cells) -> Tensor:
+        if not self.codec.schema.has_lattice:
+            return cells.x[..., : len(self.codec.schema.numeric)]
+        return cells.lo + (cells.hi - cells.lo) * torch.rand_like(cells.lo)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        return self.base.expand(self.batch_shape).sample(sample_shape)
+
+    def complete(self, value: Tensor, seen: Tensor, proposals: int = 64) -> Tensor:
+        """`value` (n, Dn) with its missing cells drawn given the seen ones.
+
+        Exact for a Gaussian; otherwise by sampling-importance-resampling from the proposal.
+        """
+        if self.gaussian or self.proposal is None:
+            return complete_gaussian(self.base.expand(self.batch_shape), value, seen)
+        y = complete_gaussian(self.proposal.expand((proposals, len(value))), value, seen)
+        log_w = self.base.log_prob(y) - self.proposal.log_prob(y)
+        pick = torch.distributions.Categorical(logits=log_w.T).sample()
+        return y[pick, torch.arange(len(value), device=y.device)]
+
+
+def masked_covariance(covariance: Tensor, seen: Tensor) -> Tensor:
+    """Covariance (..., D, D) with the rows and columns of unseen cells (..., D) replaced by the identity's."""
+    o = seen.to(covariance.dtype)
+    return covariance * o[..., :, None] * o[..., None, :] + torch.diag_embed(1 - o)
+
+
+def masked_log_prob(base: MultivariateNormal, y: Tensor, seen: Tensor) -> Tensor:
+    """Log-density of the seen cells of y (n, D) under a Gaussian with batch (..., n or 1): (..., n). Closed form."""
+    tril = torch.linalg.cholesky(masked_covariance(base.covariance_matrix, seen))
+    o = seen.to(y.dtype)
+    diff = ((y - base.loc) * o).expand(tril.shape[:-1])
+    z = torch.linalg.solve_triangular(tril, diff[..., None], upper=False)[..., 0]
+    log_det = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return -0.5 * z.square().sum(-1) - log_det - 0.5 * math.log(2 * math.pi) * o.sum(-1)
+
+
+def complete_gaussian(base: MultivariateNormal, y: Tensor, seen: Tensor) -> Tensor:
+    """y (n, D) with its unseen cells drawn from the Gaussian given the seen ones (Matheron's rule): (..., n, D)."""
+    o = seen.to(y.dtype)
+    covariance = base.covariance_matrix
+    draw = base.sample() if base.batch_shape else base.sample((len(y),))
+    gain = torch.linalg.solve(masked_covariance(covariance, seen), ((y - draw) * o)[..., None])
+    return torch.where(seen, y, draw + ((covariance * o[..., None, :]) @ gain)[..., 0])

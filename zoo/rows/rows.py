@@ -1,0 +1,171 @@
+"""One batch of rows, and how data enters a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from zoo.errors import UserError
+from zoo.rows.chain import Chain
+from zoo.rows.dense import Dense
+from zoo.rows.heads import ColumnDensity, Heads
+from zoo.table.codec import Cells, Codec, Encoded, one_hot
+from zoo.table.schema import Schema
+
+OBSERVED = {"all": "x", "numeric": "numeric", "discrete": "discrete"}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a program and a guide are called with.
+
+    n         rows in the batch
+    total     rows in the table (the N of the N/B scale)
+    cells     the data, or None where the program is to draw rows
+    complete  True when no cell is missing
+    given     (n, G) features conditioned upon; G = 0 where there are none
+    group     (n,) index of the group; one group where there is no group column
+    weight    (n,) weight of the row, mean one; applied by the objective
+    """
+
+    codec: Codec
+    heads: Heads
+    n: int
+    total: float
+    cells: Cells | None
+    complete: bool
+    given: Tensor
+    group: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, codec: Codec, heads: Heads, data: Encoded) -> Rows:
+        n = len(data.weight)
+        device = codec.loc.device
+        cells = Cells(*(t.to(device) for t in data.cells))
+        return cls(
+            codec, heads, n, float(max(n, 1)), cells, bool(cells.seen.all()),
+            *(t.to(device) for t in (data.given, data.group, data.weight)),
+        )  # fmt: skip
+
+    # ---- for authors of programs and guides
+
+    @property
+    def schema(self) -> Schema:
+        return self.codec.schema
+
+    @property
+    def width(self) -> int:
+        """Length of a predictor."""
+        return self.schema.width
+
+    @property
+    def full(self) -> int:
+        """Length of a predictor with scales."""
+        return self.schema.full
+
+    def plate(self) -> Any:
+        """The plate of rows. Its scale, N / batch, is zoo's to own."""
+        return pyro.plate("rows", self.total, subsample=torch.arange(self.n, device=self.given.device))
+
+    def observe(self, thing: Any, columns: str = "all", proposal: Any = None) -> Tensor:
+        """Say how columns are distributed; returns the data, or a draw where there is none.
+
+        thing     a predictor (n, schema.width) or (n, schema.full): one location or logit for each numeric or binary
+                  column, one for each level, as in a generalised linear model;
+                  a distribution over the numeric columns (n, Dn);
+                  or a function of the row so far, `rows -> predictor`: an autoregressive chain
+        columns   "all", "numeric" or "discrete"
+        proposal  for a joint density that is not Gaussian: a MultivariateNormal that proposes missing cells
+        """
+        if columns not in OBSERVED:
+            raise ValueError(f"rows.observe: columns must be one of {', '.join(OBSERVED)}, got {columns!r}")
+        schema = self.schema
+        span = slice(*{"all": (None, None), "numeric": (None, len(schema.numeric)), "discrete": (len(schema.numeric), None)}[columns])
+        if not schema.modelled[span]:
+            return torch.zeros(self.n, 0, dtype=torch.float64, device=self.given.device)
+        density = self._density(thing, columns, proposal)
+        value: Tensor = pyro.sample(OBSERVED[columns], density, obs=None if self.cells is None else self.cells.x[:, span])
+        return value
+
+    def _density(self, thing: Any, columns: str, proposal: Any) -> Any:
+        if isinstance(thing, ColumnDensity):
+            return thing
+        if isinstance(thing, Tensor):
+            if columns == "numeric":
+                raise ValueError('rows.observe: a predictor is for columns="all" or "discrete"; give a distribution')
+            return self.heads(thing, self.cells) if columns == "all" else self.heads.density(None, thing, self.cells)
+        if isinstance(thing, torch.distributions.Distribution):
+            if columns == "all" and self.schema.discrete:
+                raise UserError(
+                    "rows.observe got a distribution for all columns, and the table has columns that are not numeric",
+                    'observe it with columns="numeric" and the others with columns="discrete"',
+                )
+            return Dense(self.codec, thing, self.cells, self.complete, proposal)
+        if isinstance(thing, Callable):  # type: ignore[arg-type]
+            return Chain(thing, self)
+        raise ValueError(f"rows.observe takes a predictor, a distribution or a function of the row, got {type(thing)}")
+
+    def features(self, visible: Tensor | None = None) -> Tensor:
+        """What a network may read of a row (n, schema.n_features), float32.
+
+        Numeric and binary values, one-hot levels, then a flag for each column: seen or not. Cells not seen, or not
+        `visible` (n, D), are zero. Values beyond 8 standard deviations are held there: an outlier must not fire a
+        network far outside what it was fitted on.
+        """
+        if self.cells is None:
+            raise ValueError("rows.features needs data: these rows are blank")
+        schema, cells = self.schema, self.cells
+        seen = cells.seen if visible is None else cells.seen & visible
+        plain = len(schema.numeric) + len(schema.binary)
+        flags = seen.float()
+        values = [cells.x[:, :plain].float().clamp(-8, 8) * flags[:, :plain]]
+        for j, column in enumerate(schema.categorical, start=plain):
+            values.append(one_hot(cells.x[:, j], column.n_logits) * flags[:, j : j + 1])
+        return torch.cat([*values, flags], -1)
+
+    # ---- for zoo
+
+    def take(self, index: Tensor) -> Rows:
+        """The rows at these positions; `total` stays."""
+        cells = None if self.cells is None else Cells(*(t[index] for t in self.cells))
+        return replace(
+            self, n=len(index), cells=cells, given=self.given[index], group=self.group[index], weight=self.weight[index]
+        )
+
+    def repeat(self, k: int) -> Rows:
+        """k copies one after another: particles are repeated rows, so an author sees one batch dimension."""
+        if k == 1:
+            return self
+        cells = None if self.cells is None else Cells(*(t.repeat(k, 1) for t in self.cells))
+        return replace(
+            self,
+            n=self.n * k,
+            total=self.total * k,
+            cells=cells,
+            given=self.given.repeat(k, 1),
+            group=self.group.repeat(k),
+            weight=self.weight.repeat(k),
+        )
+
+    def blank(self, n: int | None = None) -> Rows:
+        """Rows without data, for drawing: n of them, or as many as here with their `given` and `group`."""
+        if n is None:
+            return replace(self, cells=None, complete=True)
+        zeros = torch.zeros(n, dtype=torch.long, device=self.given.device)
+        given = torch.zeros(n, self.schema.given, device=self.given.device)
+        return replace(
+            self, n=n, total=float(n), cells=None, complete=True, given=given, group=zeros, weight=zeros.double() + 1
+        )
+
+    def filled(self, x: Tensor, seen: Tensor | None = None) -> Rows:
+        """These rows with other cells: x (n, D) in codec units, all seen unless `seen` says otherwise."""
+        cells = self.codec.cells(x)
+        if seen is not None:
+            cells = cells._replace(seen=seen)
+        return replace(self, n=len(x), cells=cells, complete=seen is None)

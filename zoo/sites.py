@@ -1,0 +1,111 @@
+"""What a program's latents are, read from one dry trace on blank rows: never declared twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.poutine as poutine
+import torch
+from pyro.poutine.subsample_messenger import _Subsample
+from torch import Tensor
+
+from zoo.errors import UserError
+from zoo.rows.rows import OBSERVED, Rows
+
+
+@dataclass(frozen=True)
+class Site:
+    """One latent: `row` where it sits in the plate of rows; its plates otherwise (groups)."""
+
+    name: str
+    row: bool
+    discrete: bool
+    event_shape: torch.Size
+    support: Any
+    value: Tensor
+    plates: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The latents of a program, and what it observes."""
+
+    latents: tuple[Site, ...]
+    observed: dict[str, Any]
+
+    @property
+    def continuous(self) -> tuple[Site, ...]:
+        """Row latents that a guide must name."""
+        return tuple(s for s in self.latents if s.row and not s.discrete)
+
+    @property
+    def summed(self) -> tuple[Site, ...]:
+        """Row latents that are summed out unless the guide names them."""
+        return tuple(s for s in self.latents if s.row and s.discrete)
+
+    @property
+    def globals(self) -> tuple[Site, ...]:
+        return tuple(s for s in self.latents if not s.row)
+
+    @property
+    def clusters(self) -> bool:
+        return any(s.name == "cluster" for s in self.summed)
+
+    @property
+    def embeds(self) -> bool:
+        return bool(self.continuous)
+
+    @staticmethod
+    def need_real(sites: tuple[Site, ...], guide: str) -> None:
+        """Refuse latents whose support is not the whole real line."""
+        for site in sites:
+            if not torch.all(site.support.check(torch.full_like(site.value, -1e3))):
+                raise UserError(
+                    f"guide {guide} proposes real numbers, and the row latent {site.name!r} has the support {site.support}",
+                    "let the program sample a real number and transform it",
+                )
+
+
+def is_row(site: dict[str, Any]) -> bool:
+    return any(frame.name == "rows" for frame in site["cond_indep_stack"])
+
+
+def samples(trace: Any) -> dict[str, dict[str, Any]]:
+    """The sample sites of a trace, plates left out."""
+    return {
+        name: site
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not isinstance(site["fn"], _Subsample)
+    }
+
+
+def discover(program: Callable[[Rows], Any], rows: Rows) -> Sites:
+    """Run the program once on blank rows and read its sites. Also makes parameters that are made lazily."""
+    with torch.no_grad():
+        trace = poutine.trace(program).get_trace(rows.blank(2))
+    latents, observed = [], {}
+    for name, site in samples(trace).items():
+        if name in OBSERVED.values():
+            observed[name] = site["fn"]
+            if not is_row(site):
+                raise UserError(
+                    "the program observes data outside the plate of rows",
+                    "put `rows.observe(...)` inside `with rows.plate():`",
+                )
+            continue
+        latents.append(
+            Site(
+                name,
+                is_row(site),
+                site["fn"].has_enumerate_support,
+                site["fn"].event_shape,
+                site["fn"].support,
+                site["value"],
+                tuple(f for f in site["cond_indep_stack"] if f.name != "rows"),
+            )
+        )
+    if not observed:
+        raise UserError("the program observes nothing", "end it with `rows.observe(...)` inside `with rows.plate():`")
+    return Sites(tuple(latents), observed)

@@ -1,0 +1,68 @@
+"""The lattice that rounded numbers lie on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+STEPS = tuple(float(f"{digit}e{power}") for power in range(12, -7, -1) for digit in (5, 2, 1))
+"""Steps a lattice may have, coarsest first."""
+CLOCK = (1.0, 1 / 24, 1 / 1440, 1 / 86400)
+"""Steps of times in days: a day, an hour, a minute, a second."""
+
+
+def lattice_step(values: np.ndarray) -> float | None:
+    """The step (in column units) of the lattice that numbers (n,) without NaN lie on, none where they have a density.
+
+    It is the coarsest of 1, 2 and 5 times a power of ten from 1e-6 to 1e12 that all are multiples of, if its cells are
+    worth telling apart: wider than a thousandth of a robust standard deviation, or with more than 5% repeated values.
+    """
+    distinct = np.unique(values)
+    if len(distinct) < 2:
+        return None
+    step = _coarsest_step(distinct)
+    if step is None:
+        return None
+    repeated = 1 - len(distinct) / len(values)
+    return step if repeated > 0.05 or step > 1e-3 * _spread(values) else None
+
+
+def clock_step(days: np.ndarray) -> float | None:
+    """The coarsest of a day, an hour, a minute and a second that times (n,) in days are multiples of, if any."""
+    for step in CLOCK:
+        ticks = days / step
+        if (np.abs(ticks - np.rint(ticks)) <= 1e-4).all():
+            return step
+    return None
+
+
+def _coarsest_step(values: np.ndarray) -> float | None:
+    """The coarsest step all values are multiples of, up to what floats can tell at their magnitude."""
+    largest = float(np.abs(values).max())
+    if largest > 1e15:
+        return None  # neighbouring floats are about as far apart as integers
+    whole = np.rint(values)
+    if (np.abs(values - whole) <= min(1e-9 + 1e-12 * largest, 1e-2)).all():
+        divisor = int(np.gcd.reduce(whole.astype(np.int64)))
+        return next(step for step in STEPS if step >= 1 and divisor % int(step) == 0)
+    precision = _precision(values)
+    for step in STEPS[STEPS.index(0.5) :]:
+        tolerance = 1e-9 + precision * largest / step
+        if tolerance > 0.05:
+            return None
+        ticks = values / step
+        if (np.abs(ticks - np.rint(ticks)) <= tolerance).all():
+            return step
+    return None
+
+
+def _precision(values: np.ndarray) -> float:
+    """Relative precision of numbers: that of float32 where all are float32 numbers, else a little above float64's."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    return 1.2e-7 if (single == values).all() else 1e-13
+
+
+def _spread(values: np.ndarray) -> float:
+    """Robust standard deviation: IQR / 1.349, or the standard deviation where that is zero."""
+    low, high = np.quantile(values, [0.25, 0.75])
+    return float(high - low) / 1.349 or float(values.std())
