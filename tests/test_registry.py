@@ -626,7 +626,7 @@ def test_two_modules_of_one_name_are_not_mixed_up(house, tmp_path):
 def test_a_run_may_not_bring_code(house, tmp_path):
     (house / "mine.py").write_text(MINE)
     known = load('[line]\nprogram = "mine:line"\n[other]\nlike = "line"\nprogram = { factors = 4 }')
-    saved = known.recipe("other", {"factors": 9}).to_toml()
+    saved = known.recipe("other", {"program.factors": 9}).to_toml()
     known.allows(Recipe.from_toml(saved))
     assert known.admit(Recipe.from_toml(saved)).resolve("program")("rows") == ("rows", 9)
     stranger = load()

@@ -27,7 +27,7 @@ _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d
 
 def label(value: object) -> str:
     """The level a cell stands for: True and False, 3 for 3.0, 0 for -0.0, ISO dates, else the cell as text."""
-    if isinstance(value, float | np.floating) and value.is_integer() and abs(value) < 2**63:
+    if isinstance(value, float | np.floating) and abs(float(value)) < 2**63 and float(value).is_integer():
         return str(int(value))
     if isinstance(value, datetime.datetime):  # pandas' Timestamp is one
         midnight = value.tzinfo is None and value.time() == datetime.time()
@@ -41,7 +41,8 @@ def labels(series: pd.Series) -> pd.Series:
     """`label` of each cell (N,), as text, missing where the cell is missing or infinite; index and name are kept."""
     if isinstance(series.dtype, pd.StringDtype):
         return series.astype("str")
-    if series.dtype == object:  # 1, 1.0 and True are one value to a hash table
+    if series.dtype.kind == "O" and not isinstance(series.dtype, pd.CategoricalDtype):
+        # 1, 1.0 and True are one value to a hash table, and a list is none
         texts = [label(value) for value in series]
         cells = pd.Series(texts, dtype="str", index=series.index, name=series.name)
     else:
@@ -70,7 +71,7 @@ def numbers(series: pd.Series) -> np.ndarray:
     """Cells as float64, NaN where they are missing, infinite or no numbers."""
     stored = family(series)
     if isinstance(series.dtype, pd.CategoricalDtype):
-        values = _through_levels(series, _numbers)
+        values = _through_levels(series, numbers)
     elif stored in ("number", "bool") and series.dtype != object:
         values = series.to_numpy(dtype=np.float64, na_value=np.nan)
     elif stored in ("time", "other"):
@@ -226,19 +227,19 @@ class Cells:
         """Levels in order: that of the categories, of the numbers, or of the alphabet."""
         if self.ordered:
             return tuple(label(value) for value in self.series.cat.categories)
-        return tuple(_sorted(self.labels.unique()))
+        return tuple(sorted_labels(self.labels.unique()))
 
 
-def _sorted(texts: Iterable[str]) -> list[str]:
+def sorted_labels(texts: Iterable[str]) -> list[str]:
     """Labels by value where all are numbers, else by text."""
     texts = list(texts)
     try:
-        numbers = {text: float(text) for text in texts}
+        value = {text: float(text) for text in texts}
     except ValueError:
         return sorted(texts)
-    if not all(map(math.isfinite, numbers.values())):
+    if not all(map(math.isfinite, value.values())):
         return sorted(texts)
-    return sorted(texts, key=lambda text: (numbers[text], text))
+    return sorted(texts, key=lambda text: (value[text], text))
 
 
 # ---- for messages

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError, ZooWarning, nearest
-from zoo.table.infer import label, labels, numeric_values
+from zoo.table.cells import label, labels, numeric_values
 from zoo.table.schema import Column, Schema
 
 

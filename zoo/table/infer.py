@@ -1,4 +1,4 @@
-"""What each column of a table seems to be: `infer_schema`, and how cells are read as labels and as numbers."""
+"""What each column of a table seems to be."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 
 from zoo.errors import UserError, ZooWarning, nearest
-from zoo.table.cells import Cells, at, family, label, numbers, numeric_values, tokens
+from zoo.table.cells import Cells, at, family, label, labels, numbers, numeric_values, sorted_labels, tokens
+from zoo.table.layout import is_number
 from zoo.table.lattice import clock_step, lattice_step
 from zoo.table.reader import read_table
 from zoo.table.schema import KINDS, Column, Kind, Role, Schema
+
+__all__ = ["infer_schema", "label", "labels", "lattice_step", "numeric_values"]
 
 MIN_ROWS_ID = 20
 """Fewer rows than this are never taken for identifiers."""
@@ -120,7 +123,7 @@ def _id_like(cells: Cells) -> str:
 
 def _guess(cells: Cells, role: Role) -> Column:
     """The kind that the cells suggest."""
-    if cells.distinct == 2 and (len(cells.levels) == 2 or not cells.ordered):
+    if cells.distinct == 2 and len(cells.levels) == 2:
         return _column(cells, role, kind="binary", levels=cells.levels)
     if cells.family == "number":
         step = lattice_step(cells.numbers)
@@ -138,7 +141,7 @@ def _forced_column(cells: Cells, role: Role, kind: Kind, exact: bool) -> Column:
         message = f"column {cells.name!r} cannot be binary: it has {len(cells.levels)} values, {found}"
         raise UserError(message, f"--kind '{cells.name}=categorical' takes any number of them")
     if kind in ("binary", "categorical", "ordinal"):
-        if kind == "ordinal" and not cells.ordered and cells.family != "number":
+        if kind == "ordinal" and not cells.ordered and not all(map(is_number, cells.levels)):
             message = f"column {cells.name!r} is ordinal with its levels in alphabetical order"
             warnings.warn(f"{message}: put them in order in the schema", ZooWarning, stacklevel=4)
         return _column(cells, role, kind=kind, levels=cells.levels)
@@ -159,7 +162,7 @@ def _group(cells: Cells) -> Column:
     """The column whose levels are groups."""
     if cells.missing.all():
         raise UserError(f"the group column {cells.name!r} has only missing cells", "name another one, or none")
-    return _column(cells, "group", kind="categorical", levels=tuple(_sorted(cells.labels.unique())))
+    return _column(cells, "group", kind="categorical", levels=tuple(sorted_labels(cells.labels.unique())))
 
 
 def _weight(cells: Cells) -> Column:

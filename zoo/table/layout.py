@@ -39,7 +39,7 @@ def find_layout(
 ) -> Layout:
     """Find the separator, the names and whether the first row is data, from the first rows of the text."""
     if sep is None:
-        sep = _sniff_sniff_separator(text, tokens)
+        sep = _sniff_separator(text, tokens)
     records = _records(text, sep)
     first, body = records[0], records[1:]
     decimal = "," if sep == ";" and _decimal_commas(records, where) else "."
@@ -102,7 +102,7 @@ def separator(sep: str | None) -> str | None:
     return sep
 
 
-def _sniff_sniff_separator(text: str, tokens: set[str]) -> str:
+def _sniff_separator(text: str, tokens: set[str]) -> str:
     """The separator under which most rows have one same number of cells, a comma where none has two."""
     best, share = ",", 0.0
     for sep in SEPARATORS:
