@@ -29,15 +29,6 @@ class Family(Protocol):
     def mean(self) -> Tensor: ...
 
 
-def log_ndtr(z: Tensor) -> Tensor:
-    """Log of the standard normal distribution function, with a gradient that stays finite in both tails."""
-    tail = z < -1.0
-    low, high = torch.where(tail, z, -1.0), torch.where(tail, 0.0, z)
-    far = torch.log(torch.special.erfcx(-low / math.sqrt(2)) / 2) - low.square() / 2
-    near = torch.log1p(-torch.erfc(high / math.sqrt(2)) / 2)
-    return torch.where(tail, far, near)
-
-
 def log_normal_density(z: Tensor) -> Tensor:
     return -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
 
@@ -46,7 +37,7 @@ def log_normal_mass(a: Tensor, b: Tensor) -> Tensor:
     """log(Phi(b) - Phi(a)) for a < b, computed in the lighter tail."""
     flip = (a + b) > 0
     a, b = torch.where(flip, -b, a), torch.where(flip, -a, b)
-    log_a, log_b = log_ndtr(a), log_ndtr(b)
+    log_a, log_b = torch.special.log_ndtr(a), torch.special.log_ndtr(b)
     return log_b + torch.log(-torch.expm1((log_a - log_b).clamp(max=-1e-15)))
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 
 from zoo.errors import UserError, ZooWarning, nearest
 from zoo.table.cells import Cells, at, family, label, labels, numbers, numeric_values, sorted_labels, tokens
-from zoo.table.layout import is_number
 from zoo.table.lattice import clock_step, lattice_step
+from zoo.table.layout import is_number
 from zoo.table.reader import read_table
 from zoo.table.schema import KINDS, Column, Kind, Role, Schema
 

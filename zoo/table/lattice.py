@@ -9,6 +9,10 @@ STEPS = tuple(float(f"{digit}e{power}") for power in range(12, -7, -1) for digit
 CLOCK = (1.0, 1 / 24, 1 / 1440, 1 / 86400)
 """Steps of times in days: a day, an hour, a minute, a second."""
 
+_COMPUTED = 1e-12  # error of a computed value, relative to the largest
+_SINGLE = 1.2e-7  # error of a value once stored as float32, relative to itself
+_MOMENT = 1e-4 / 86400  # error of a time in days
+
 
 def lattice_step(values: np.ndarray) -> float | None:
     """The step (in column units) of the lattice that numbers (n,) without NaN lie on, none where they have a density.
@@ -29,8 +33,7 @@ def lattice_step(values: np.ndarray) -> float | None:
 def clock_step(days: np.ndarray) -> float | None:
     """The coarsest of a day, an hour, a minute and a second that times (n,) in days are multiples of, if any."""
     for step in CLOCK:
-        ticks = days / step
-        if (np.abs(ticks - np.rint(ticks)) <= 1e-4).all():
+        if (np.abs(days - np.rint(days / step) * step) <= _MOMENT).all():
             return step
     return None
 
@@ -41,25 +44,18 @@ def _coarsest_step(values: np.ndarray) -> float | None:
     if largest > 1e15:
         return None  # neighbouring floats are about as far apart as integers
     whole = np.rint(values)
-    if (np.abs(values - whole) <= min(1e-9 + 1e-12 * largest, 1e-2)).all():
+    if (np.abs(values - whole) <= min(_COMPUTED * largest, 1e-2)).all():
         divisor = int(np.gcd.reduce(whole.astype(np.int64)))
         return next(step for step in STEPS if step >= 1 and divisor % int(step) == 0)
-    precision = _precision(values)
+    stored = _SINGLE if (values.astype(np.float32) == values).all() else 0.0
     for step in STEPS[STEPS.index(0.5) :]:
-        tolerance = 1e-9 + precision * largest / step
-        if tolerance > 0.05:
-            return None
         ticks = values / step
+        tolerance = _COMPUTED * largest / step + stored * np.abs(ticks)
+        if tolerance.max() > 0.05:
+            return None
         if (np.abs(ticks - np.rint(ticks)) <= tolerance).all():
             return step
     return None
-
-
-def _precision(values: np.ndarray) -> float:
-    """Relative precision of numbers: that of float32 where all are float32 numbers, else a little above float64's."""
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
-    return 1.2e-7 if (single == values).all() else 1e-13
 
 
 def _spread(values: np.ndarray) -> float:

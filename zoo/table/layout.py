@@ -120,7 +120,8 @@ def _common_width(records: list[list[str]]) -> tuple[int, float]:
     """The usual number of cells, and the share of rows that have it; a header may have one less (row names)."""
     widths = [len(record) for record in records]
     width = Counter(widths[1:] or widths).most_common(1)[0][0]
-    agreeing = sum(w == width for w in widths) + (widths[0] == width - 1)
+    row_names = widths[0] == width - 1 > 1
+    agreeing = sum(w == width for w in widths) + 0.99 * row_names
     return width, agreeing / len(widths)
 
 

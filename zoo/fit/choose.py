@@ -1,0 +1,125 @@
+"""Settings chosen on validation rows: every choice is fitted for a while, the best one to the end."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from zoo.errors import UserError
+from zoo.evaluate.likelihood import score
+from zoo.fit.forensics import NonFiniteError
+from zoo.fit.loop import Fitted, Progress, fit
+from zoo.fit.settings import FitSettings
+from zoo.model import Model
+from zoo.recipe import Recipe
+from zoo.rows.rows import Rows
+from zoo.table.codec import Codec, Encoded
+
+TRIAL_SHARE = 0.25
+TRIAL_PARTICLES = 20
+WORSE_IN_A_ROW = 2
+TRIAL_BUDGET = 0.5
+
+
+@dataclass
+class Outcome:
+    """A fitted model, what happened, and the curve of choices: [{"settings": {...}, "validation": nats per row}]."""
+
+    model: Model
+    fitted: Fitted
+    choices: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit_recipe(
+    recipe: Recipe,
+    codec: Codec,
+    train: Encoded,
+    validation: Encoded | None,
+    device: torch.device | None = None,
+    deadline: float | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Fit a recipe; its grids are decided on validation rows (or by their first value where there are none).
+
+    A grid is walked in its order and left after two choices in a row that were worse than the best before them. Each
+    choice is fitted for a quarter of the planned steps; the best one is then fitted to the end.
+    """
+    grid = recipe.grid()
+    if not grid:
+        return Outcome(*_fit_one(recipe, codec, train, validation, device, deadline, progress))
+    names, points = list(grid), list(itertools.product(*grid.values()))
+    if validation is None:
+        recipe = recipe.with_settings(dict(zip(names, points[0], strict=True)))
+        return Outcome(*_fit_one(recipe, codec, train, validation, device, deadline, progress))
+    choices: list[dict[str, Any]] = []
+    best, kept, worse, failure = -math.inf, None, 0, None
+    for i, point in enumerate(points):
+        settings = dict(zip(names, point, strict=True))
+        candidate = recipe.with_settings(settings)
+        until = _share(deadline, TRIAL_BUDGET / max(1, len(points) - i))
+        try:
+            model, fitted = _fit_one(_shortened(candidate), codec, train, validation, device, until, progress)
+        except NonFiniteError as error:
+            failure = error
+            continue
+        value = score(model, Rows.of(codec, model.heads, validation), TRIAL_PARTICLES).mean
+        choices.append({"settings": settings, "validation": value})
+        if value > best:
+            best, kept, worse = value, (candidate, model, fitted), 0
+        else:
+            worse += 1
+        if worse >= WORSE_IN_A_ROW or (deadline is not None and time.perf_counter() > deadline):
+            break
+    if kept is None:
+        assert failure is not None
+        raise failure
+    candidate, model, fitted = kept
+    if fitted.steps:  # a start that was already the maximum needs no more
+        model, fitted = _fit_one(candidate, codec, train, validation, device, deadline, progress)
+    return Outcome(model, fitted, choices)
+
+
+def _fit_one(
+    recipe: Recipe,
+    codec: Codec,
+    train: Encoded,
+    validation: Encoded | None,
+    device: torch.device | None,
+    deadline: float | None,
+    progress: Progress | None,
+) -> tuple[Model, Fitted]:
+    model = Model(recipe, codec).to(device or torch.device("cpu"))
+    held = None if validation is None else Rows.of(codec, model.heads, validation)
+    settings = FitSettings(**recipe.fit)
+    return model, fit(model, Rows.of(codec, model.heads, train), held, settings, deadline, progress)
+
+
+def _shortened(recipe: Recipe) -> Recipe:
+    settings = FitSettings(**recipe.fit)
+    if settings.epochs is not None:
+        return recipe.set("fit.epochs", max(1, math.ceil(TRIAL_SHARE * settings.epochs)))
+    return recipe.set("fit.steps", max(1, math.ceil(TRIAL_SHARE * settings.steps)))
+
+
+def _share(deadline: float | None, share: float) -> float | None:
+    now = time.perf_counter()
+    return None if deadline is None else now + share * max(0.0, deadline - now)
+
+
+def pick_device(name: str = "auto") -> tuple[torch.device, str]:
+    """The device to fit on and why: "auto" takes CUDA where there is one."""
+    if name == "auto":
+        found = torch.cuda.is_available()
+        return torch.device("cuda" if found else "cpu"), "a CUDA device is there" if found else "no CUDA device was found"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"no device is called {name!r}", "use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda was asked for, and torch finds none", "use --device cpu")
+    return device, "as asked"

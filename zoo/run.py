@@ -1,0 +1,155 @@
+"""The run folder: one fitted model, or one comparison, complete and readable by eye.
+
+    manifest.json          what this is: format, kind, versions, seed, how the fit went, its held-out score
+    recipe.toml            the recipe, complete
+    schema.toml            the schema: the base measure of every number here
+    weights.safetensors    parameters, and the codec's locations and scales
+    history.parquet        the learning curve
+    comparison.json, scores.parquet, held_out.parquet, rows.parquet, models/NAME/     (a comparison)
+
+Nothing here is executed on loading: a program that is a user's own is looked up in the loader's registry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import load_file, save_file
+
+from zoo.errors import UserError
+from zoo.fit.loop import Fitted
+from zoo.model import Model
+from zoo.recipe import Recipe
+from zoo.registry import Registry
+from zoo.table.codec import Codec
+from zoo.table.schema import Schema
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder that appears under `path` whole or not at all. An earlier run there is replaced, anything else is not."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{str(path)!r} is a file, and a run is a folder", "give another path to -o")
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise UserError(f"the folder {str(path)!r} holds something that is not a run of zoo", "give another path to -o")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise UserError(f"cannot write to {str(path.parent)!r}: {error.strerror}", "give another path to -o") from None
+    try:
+        yield work
+        work.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(work, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def manifest(kind: str, seed: int, **more: Any) -> dict[str, Any]:
+    """What every run records of how it was made."""
+    packages = ("torch", "pyro-ppl", "pandas", "numpy", "zuko")
+    return {
+        "format": FORMAT,
+        "kind": kind,
+        "zoo": version("zoo-density"),
+        "seed": seed,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        **more,
+    }
+
+
+def write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, indent=2, default=_plain, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def read_manifest(path: str | Path, kind: str | None = None) -> dict[str, Any]:
+    """The manifest of a run folder; a folder that is none, or of another kind, is a UserError."""
+    path = Path(path)
+    file = path / MANIFEST
+    if not file.is_file():
+        there = "there is no such folder" if not path.exists() else f"it has no {MANIFEST}"
+        raise UserError(f"{str(path)!r} is not a run of zoo: {there}", "`zoo fit MODEL TABLE -o RUN` makes one")
+    try:
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{str(file)!r} is not JSON: {error}", "the run is damaged; fit again") from None
+    if document.get("format") != FORMAT:
+        raise UserError(f"{str(path)!r} has format {document.get('format')!r}, and this zoo reads {FORMAT}", "upgrade zoo")
+    if kind is not None and document.get("kind") != kind:
+        raise UserError(f"{str(path)!r} holds a {document.get('kind')}, and a {kind} was expected")
+    return document
+
+
+def write_model(folder: Path, model: Model, fitted: Fitted, document: dict[str, Any]) -> None:
+    """Write one fitted model into a folder that exists."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.toml").write_text(model.recipe.to_toml(), encoding="utf-8")
+    (folder / "schema.toml").write_text(model.schema.to_toml(), encoding="utf-8")
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+    save_file(tensors, folder / "weights.safetensors")
+    if fitted.history:
+        pd.DataFrame(fitted.history).to_parquet(folder / "history.parquet", index=False)
+    write_json(folder / MANIFEST, document)
+
+
+def read_model(folder: str | Path, registry: Registry | None = None) -> tuple[Model, Fitted, dict[str, Any]]:
+    """Load one fitted model. A recipe that names a user's own code loads only where `registry` names it too."""
+    folder = Path(folder)
+    document = read_manifest(folder, "model")
+    registry = registry or Registry.load()
+    recipe = registry.admit(Recipe.from_toml(_text(folder / "recipe.toml"), str(folder / "recipe.toml")))
+    schema = Schema.read(folder / "schema.toml")
+    model = Model(recipe, Codec(schema))
+    try:
+        tensors = load_file(folder / "weights.safetensors")
+        missing = model.load_state_dict(tensors, strict=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"the weights in {str(folder)!r} do not fit the recipe: {error}", "fit again") from None
+    if missing.missing_keys or missing.unexpected_keys:
+        raise UserError(f"the weights in {str(folder)!r} do not fit the recipe: {missing}", "fit again")
+    history = folder / "history.parquet"
+    fitted = Fitted(**document["fit"])
+    if history.is_file():
+        fitted.history = pd.read_parquet(history).to_dict("records")
+    return model.eval(), fitted, document
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {str(path)!r}: {error.strerror}", "the run is damaged; fit again") from None
+
+
+def best_model(path: str | Path) -> Path:
+    """The folder of the model that a run stands for: itself, or the best of a comparison."""
+    path = Path(path)
+    if read_manifest(path)["kind"] == "model":
+        return path
+    ranking = json.loads(_text(path / "comparison.json"))["models"]
+    return path / "models" / str(ranking[0]["model"])
+
+
