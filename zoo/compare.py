@@ -1,0 +1,358 @@
+"""Many models, one table, one honest ranking.
+
+Every model is fitted on the same rows, scored on the same held-out rows under the same measure, and ranked by its mean
+log-likelihood; differences are paired, row by row, against the best model and against independent columns.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zoo import run
+from zoo.errors import UserError
+from zoo.estimator import Estimator, as_frame
+from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, standard_error
+from zoo.registry import Registry
+from zoo.table.codec import Codec
+from zoo.table.infer import infer_schema
+from zoo.table.schema import Schema
+from zoo.table.split import Split, split
+
+BASELINE = "independent"
+SHOWN_ROWS = 2000
+
+Told = Callable[[str], None]
+
+
+@dataclass
+class Entry:
+    """One model of a comparison: fitted and scored, or why not."""
+
+    model: str
+    seconds: float
+    estimator: Estimator | None = None
+    scores: Scores | None = None
+    failure: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Comparison:
+    """The ranking of models on one table, best first.
+
+    schema   what each column is: the measure of every number
+    entries  one for each model; those without a log-likelihood come last
+    reasons  why each model of the line-up is in it, or was left out
+    held_out positions of the rows that all models were scored on
+    """
+
+    schema: Schema
+    entries: list[Entry]
+    reasons: dict[str, str]
+    parts: Split
+    frame: pd.DataFrame
+    name: str = "table"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.entries.sort(key=lambda e: -e.scores.mean if e.scores else np.inf)
+        for entry in self.entries:
+            entry.warnings = _warnings(entry, self)
+
+    # ---- numbers
+
+    @property
+    def scored(self) -> list[Entry]:
+        return [e for e in self.entries if e.scores is not None]
+
+    @property
+    def best(self) -> Entry:
+        if not self.scored:
+            raise UserError("no model could be fitted: " + "; ".join(f"{e.model}: {e.failure}" for e in self.entries))
+        return self.scored[0]
+
+    def __getitem__(self, model: str) -> Estimator:
+        """The fitted estimator of one model."""
+        for entry in self.entries:
+            if entry.model == model and entry.estimator is not None:
+                return entry.estimator
+        raise UserError(f"no fitted model {model!r} in this comparison", ", ".join(e.model for e in self.scored))
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """Log-likelihood of every held-out row under every model; the index is the row's in the table."""
+        index = self.frame.index[self.parts.test]
+        return pd.DataFrame({e.model: e.scores.log_likelihood for e in self.scored if e.scores}, index=index)
+
+    def difference(self, model: str, other: str) -> tuple[float, float]:
+        """Mean paired difference of two models' rows, and its standard error over rows."""
+        paired = (self.scores[model] - self.scores[other]).to_numpy()
+        return float(paired.mean()), standard_error(paired) if model != other else 0.0
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The ranking, one row a model."""
+        return pd.DataFrame(self.to_json()["models"]).set_index("model")
+
+    def to_json(self) -> dict[str, Any]:
+        parts = self.parts._asdict()
+        return {
+            "table": {"name": self.name, "rows": len(self.frame), "columns": len(self.schema.modelled)},
+            "measure": self.schema.measure,
+            "rows": {k: len(v) for k, v in parts.items()},
+            "models": [self._line(entry) for entry in self.entries],
+            "line_up": self.reasons,
+        }
+
+    def _line(self, entry: Entry) -> dict[str, Any]:
+        line: dict[str, Any] = {"model": entry.model}
+        keys = ("log_likelihood", "standard_error", "bound", "elbo", "gap", "k_hat", "particles", "monte_carlo_error")
+        document = entry.scores.to_json() if entry.scores else {}
+        line |= {key: _finite(document.get(key)) for key in keys}
+        difference = self.difference(entry.model, self.best.model) if entry.scores else (None, None)
+        line |= dict(zip(("difference", "difference_se"), map(_finite, difference), strict=True))
+        has_baseline = any(e.model == BASELINE for e in self.scored)
+        above = self.difference(entry.model, BASELINE) if entry.scores and has_baseline else (None, None)
+        line |= dict(zip(("above_baseline", "above_baseline_se"), map(_finite, above), strict=True))
+        model = entry.estimator.model_ if entry.estimator else None
+        line |= {
+            "seconds": entry.seconds,
+            "parameters": model.n_parameters() if model else None,
+            "clusters": _n_clusters(entry),
+            "settings": _chosen(entry),
+            "warnings": entry.warnings,
+        }
+        return line
+
+    # ---- looks
+
+    def plot_ranking(self) -> Any:
+        """Mean log-likelihood of every model with the standard error of its difference from the best: a figure."""
+        from zoo.report import figures
+
+        return figures.ranking(self.to_json())
+
+    def plot_elbo(self) -> Any:
+        """ELBO beside log-likelihood: a figure."""
+        from zoo.report import figures
+
+        return figures.elbo_against_likelihood(self.to_json())
+
+    def _repr_html_(self) -> str:
+        columns = ["log_likelihood", "standard_error", "bound", "elbo", "difference", "difference_se", "seconds"]
+        note = f"<p>{self.schema.measure}; {len(self.parts.test)} held-out rows</p>"
+        return note + self.table[columns].to_html(float_format=lambda v: f"{v:.3f}")
+
+    # ---- keeping
+
+    def save(self, path: str | Path) -> Path:
+        """Write the run folder: the ranking, every fitted model, the held-out rows and the report."""
+        with run.new_folder(path) as folder:
+            self._write(folder)
+        return Path(path)
+
+    def _write(self, folder: Path) -> None:
+        run.write_json(folder / "comparison.json", self.to_json())
+        (folder / "schema.toml").write_text(self.schema.to_toml(), encoding="utf-8")
+        self.scores.to_parquet(folder / "scores.parquet")
+        _parquet(self.frame.iloc[self.parts.test], folder / "held_out.parquet")
+        shown = np.random.default_rng(self.seed).permutation(self.parts.train)[:SHOWN_ROWS]
+        _parquet(self.frame.iloc[np.sort(shown)], folder / "rows.parquet")
+        for entry in self.scored:
+            assert entry.estimator is not None and entry.scores is not None
+            entry.estimator.write(folder / "models" / entry.model, score=_strict(entry.scores.to_json()))
+        run.write_json(folder / run.MANIFEST, run.manifest("comparison", self.seed, table=self.name))
+        from zoo.report.page import write_report
+
+        write_report(folder)
+
+
+def compare(
+    table: Any,
+    models: Sequence[str] | None = None,
+    *,
+    schema: Schema | None = None,
+    kinds: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+    given: Sequence[str] = (),
+    group: str | None = None,
+    weight: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    time_budget: float | None = None,
+    models_file: str | None = None,
+    name: str | None = None,
+    told: Told | None = None,
+    progress: Any = None,
+) -> Comparison:
+    """Fit models to one table and rank them by held-out log-likelihood.
+
+    table        a DataFrame or a path
+    models       names in the registry; None takes a line-up that suits the table
+    settings     settings changed in every model that has them
+    time_budget  seconds for all models together; those that did not get their turn are named
+    told         called with a line of text when something starts or ends
+    """
+    frame = as_frame(table)
+    schema = schema or infer_schema(frame, kinds=kinds, ignore=ignore, given=given, group=group, weight=weight)
+    parts = split(len(frame), seed)
+    registry = Registry.load(models_file)
+    if models is None:
+        models, reasons = line_up(schema, len(parts.train), registry)
+    else:
+        models, reasons = list(dict.fromkeys(models)), {}
+    for model in models:
+        registry[model]  # a misspelt name is refused before anything is fitted
+    if BASELINE in registry and BASELINE not in models:
+        models = [BASELINE, *models]
+        reasons[BASELINE] = "the baseline is always there"
+    train, validation, test = (frame.iloc[i] for i in parts)
+    codec = Codec.fit(schema, train)
+    end = None if time_budget is None else time.perf_counter() + time_budget
+    entries = []
+    for i, model in enumerate(models):
+        now = time.perf_counter()
+        deadline = None if end is None else now + max(0.0, end - now) * _share(len(models) - i)
+        if told:
+            told(model)
+        options: dict[str, Any] = {"seed": seed, "device": device, "models_file": models_file}
+        estimator = Estimator(model, settings=_legal(registry, model, settings), schema=schema, **options)
+        entries.append(_entry(estimator, train, validation, test, codec, deadline, progress))
+    default = Path(table).name if isinstance(table, str | Path) else "table"
+    return Comparison(schema, entries, reasons, parts, frame, name or default, seed)
+
+
+def _share(left: int) -> float:
+    """Share of what is left of the budget for the next model; some is kept for scoring."""
+    return 0.85 / left if left > 1 else 0.7
+
+
+def _entry(
+    estimator: Estimator,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    test: pd.DataFrame,
+    codec: Codec,
+    deadline: float | None,
+    progress: Any,
+) -> Entry:
+    started = time.perf_counter()
+    assert estimator.schema is not None
+    try:
+        estimator.fit_parts(train, validation, estimator.schema, codec, deadline, progress)
+        scores = estimator.log_likelihood(test)
+    except UserError as error:
+        return Entry(estimator.model, time.perf_counter() - started, failure=str(error))
+    return Entry(estimator.model, time.perf_counter() - started, estimator, scores)
+
+
+def _legal(registry: Registry, model: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Those of the settings that this model has: a sweep over models sets what each one knows."""
+    if not settings:
+        return {}
+    known = registry[model].settings()
+    return {k: v for k, v in settings.items() if k in known or any(d.rpartition(".")[2] == k for d in known)}
+
+
+def line_up(schema: Schema, rows: int, registry: Registry) -> tuple[list[str], dict[str, str]]:
+    """The models that suit a table, and why each one is in or out."""
+    numeric, discrete = len(schema.numeric), len(schema.discrete)
+    both = "numbers and levels" if numeric and discrete else "numbers" if numeric else "levels"
+    enough = rows >= 100
+    rules = {
+        "independent": (True, "the baseline"),
+        "gaussian": (numeric > 1, "numeric columns that may move together", "it needs two numeric columns"),
+        "gmm": (numeric > 1, "clusters in numeric columns", "it needs two numeric columns"),
+        "mixture": (True, f"a likelihood for every column ({both}), missing cells summed out"),
+        "ppca": (numeric > 2 and numeric >= discrete, "many numeric columns", "too few numeric columns"),
+        "factor-analysis": (numeric > 2, "numeric columns with errors of their own", "too few numeric columns"),
+        "vae": (enough and schema.width > 2, "curved structure, an embedding", "under 100 training rows"),
+        "chain": (enough and len(schema.modelled) > 1, f"exact on {both}", "under 100 training rows, or one column"),
+        "nsf": (enough and numeric > 1, "smooth non-Gaussian numbers", "under 100 training rows, or one numeric column"),
+    }
+    chosen = [model for model, (fits, *_) in rules.items() if fits and model in registry]
+    reasons = {model: why[0] if fits else f"left out: {why[-1]}" for model, (fits, *why) in rules.items()}
+    return chosen, reasons
+
+
+# ---------------------------------------------------------------- what a reader should know
+
+
+def _warnings(entry: Entry, comparison: Comparison) -> list[str]:
+    if entry.scores is None or entry.estimator is None:
+        return [entry.failure] if entry.failure else []
+    out = []
+    scores, model = entry.scores, entry.estimator.model_
+    baseline = next((e for e in comparison.scored if e.model == BASELINE), None)
+    if baseline is not None and baseline.scores is not None and entry is not baseline:
+        if scores.mean < baseline.scores.mean:
+            out.append("worse than independent columns on held-out rows")
+    if scores.worst_k_hat is not None and scores.worst_k_hat > K_HAT_GOOD:
+        out.append(f"k-hat {scores.worst_k_hat:.2f} above {K_HAT_GOOD}: the bound is loose on some rows")
+    if model.pattern_wise and model.schema.has_missing:
+        out.append("with missing cells a density for each pattern, not the marginal of one joint")
+    if "budget" in entry.estimator.fitted_.stopped:
+        out.append(entry.estimator.fitted_.stopped)
+    for choice_name, values in model_grid(entry).items():
+        chosen = _chosen(entry).get(choice_name)
+        if len(values) > 1 and chosen == max(values) and len(entry.estimator.choices_) == len(values):
+            out.append(f"{choice_name} = {chosen} is the largest that was tried")
+    outlying = float(np.median(scores.log_likelihood) - scores.mean)
+    if outlying > 1 and outlying > 3 * scores.standard_error:
+        out.append(f"a few rows pull the mean {outlying:.1f} nats below the median")
+    if len(scores.log_likelihood) < 30:
+        out.append(f"only {len(scores.log_likelihood)} held-out rows: standard errors are rough")
+    return out
+
+
+def model_grid(entry: Entry) -> dict[str, list[Any]]:
+    """The choices that were tried, by setting."""
+    out: dict[str, list[Any]] = {}
+    for choice in entry.estimator.choices_ if entry.estimator else []:
+        for key, value in choice["settings"].items():
+            if value not in out.setdefault(key, []):
+                out[key].append(value)
+    return out
+
+
+def _chosen(entry: Entry) -> dict[str, Any]:
+    if entry.estimator is None or not entry.estimator.choices_:
+        return {}
+    settings: dict[str, Any] = max(entry.estimator.choices_, key=lambda c: c["validation"])["settings"]
+    return settings
+
+
+def _n_clusters(entry: Entry) -> int | None:
+    if entry.estimator is None or "cluster" not in entry.estimator.model_.verbs:
+        return None
+    return int(getattr(entry.estimator.model_.program, "components", 0)) or None
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _strict(document: dict[str, Any]) -> dict[str, Any]:
+    return {k: _finite(v) for k, v in document.items()}
+
+
+def _parquet(frame: pd.DataFrame, path: Path) -> None:
+    from zoo.table.reader import write_table
+
+    write_table(frame, path)
+
+
+def load_comparison(path: str | Path) -> dict[str, Any]:
+    """The ranking of a comparison's run folder."""
+    run.read_manifest(path, "comparison")
+    document: dict[str, Any] = json.loads((Path(path) / "comparison.json").read_text(encoding="utf-8"))
+    return document

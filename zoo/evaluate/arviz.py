@@ -1,0 +1,57 @@
+"""Fitted results as ArviZ reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from zoo.evaluate import posterior
+from zoo.evaluate.likelihood import score
+from zoo.objectives.log_weights import log_weights
+from zoo.rows.rows import Rows
+from zoo.scope import scope
+from zoo.sites import samples
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+
+def to_datatree(model: Model, frame: pd.DataFrame, rows: Rows, draws: int = 100, seed: int = 0) -> Any:
+    """An xarray DataTree of one chain of `draws` draws, on the rows given:
+
+    posterior             latents of the guide (global ones, and the continuous ones of each row)
+    log_likelihood        "row": log-likelihood of each row; the same number for every draw where no global latent is
+                          drawn, else given each draw of the globals
+    posterior_predictive  numeric and level-index columns of as many drawn rows, one variable a column, codec units
+    observed_data         the same columns as observed; NaN where missing
+    """
+    from arviz_base import from_dict
+
+    assert rows.cells is not None
+    names, observed = model.schema.names, rows.cells.x.where(rows.cells.seen, torch.nan).cpu().numpy()
+    latents: dict[str, list[np.ndarray]] = {}
+    log_likelihood, predicted = [], []
+    fixed = None if model.sites.globals else score(model, rows, seed=seed).log_likelihood
+    with torch.no_grad(), scope(seed):
+        for i in range(draws):
+            w = log_weights(model.program, model.guide, rows)
+            sites = samples(w.trace)
+            for site in model.sites.latents:
+                if site.name in w.guide or not site.row:
+                    latents.setdefault(site.name, []).append(sites[site.name]["value"].cpu().numpy())
+            log_likelihood.append(w.rows[0].cpu().numpy() if fixed is None else fixed)
+            like = rows if model.schema.given else None
+            predicted.append(posterior.sample(model, rows.n, like, seed + i).cpu().numpy())
+    drawn = np.stack(predicted)[None]
+    tree = {
+        "log_likelihood": {"row": np.stack(log_likelihood)[None]},
+        "posterior_predictive": {name: drawn[..., j] for j, name in enumerate(names)},
+        "observed_data": {name: observed[:, j] for j, name in enumerate(names)},
+    }
+    if latents:
+        tree = {"posterior": {name: np.stack(values)[None] for name, values in latents.items()}, **tree}
+    attrs = {"/": {"inference_library": "zoo", "model": model.recipe.model, "measure": model.schema.measure}}
+    return from_dict(tree, attrs=attrs)
