@@ -253,6 +253,8 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
 
     def _able(self, verb: str) -> None:
         if verb not in self._fitted.verbs:
+            from zoo.catalogue import able_to
+
             others = able_to(verb)
             raise UserError(f"model {self.model!r} cannot {verb}", f"models that can: {', '.join(others)}")
 
@@ -263,19 +265,6 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
         tags.input_tags.string = True
         tags.non_deterministic = False
         return tags
-
-
-def able_to(verb: str) -> list[str]:
-    """Names of the registry's models that can do a verb, on a table of numbers."""
-    frame = pd.DataFrame({name: np.linspace(0.1, 1.7, 24) ** p for p, name in enumerate("abc", start=1)})
-    codec = Codec.fit(infer_schema(frame, kinds={"*": "continuous"}), frame)
-    out = []
-    for name, recipe in Registry.load().items():
-        small = recipe.small()
-        first = {key: values[0] for key, values in small.grid().items()}
-        if verb in Model(small.with_settings(first), codec).verbs:
-            out.append(name)
-    return out
 
 
 def as_frame(X: Any) -> pd.DataFrame:

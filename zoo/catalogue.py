@@ -1,0 +1,61 @@
+"""What each registered model is and can do, read from the model itself on a small reference table."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zoo.errors import UserError
+from zoo.model import Model
+from zoo.recipe import Recipe
+from zoo.registry import Registry
+from zoo.table.codec import Codec
+from zoo.table.infer import infer_schema
+
+
+def reference_codec() -> Codec:
+    """The codec of three continuous columns without ties or missing cells."""
+    frame = pd.DataFrame({name: np.linspace(0.1, 1.7, 24) ** p for p, name in enumerate("abc", start=1)})
+    return Codec.fit(infer_schema(frame, kinds={"*": "continuous"}), frame)
+
+
+def built(recipe: Recipe, codec: Codec) -> Model:
+    """The recipe at its small size on the reference table."""
+    small = recipe.small()
+    return Model(small.with_settings({key: values[0] for key, values in small.grid().items()}), codec)
+
+
+def catalogue(models_file: str | None = None) -> list[dict[str, Any]]:
+    """One line a model; `bound` and `verbs` are those on a table of continuous columns."""
+    codec, lines = reference_codec(), []
+    for name, recipe in Registry.load(models_file).items():
+        axes = {axis: getattr(recipe, axis).use for axis in ("program", "guide", "objective")}
+        line: dict[str, Any] = {"model": name, "summary": recipe.summary, **axes}
+        try:
+            model = built(recipe, codec)
+        except UserError as error:
+            lines.append(line | {"bound": "none", "verbs": [], "error": str(error)})
+            continue
+        lines.append(line | {"bound": model.bound(), "verbs": model.verbs})
+    return lines
+
+
+def able_to(verb: str) -> list[str]:
+    """Names of the models that can do a verb."""
+    return [line["model"] for line in catalogue() if verb in line["verbs"]]
+
+
+def process(recipe: Recipe) -> str:
+    """The generative process as text: the docstring of the program."""
+    first = {key: values[0] for key, values in recipe.grid().items()}
+    target = recipe.with_settings(first).resolve("program")
+    text = inspect.getdoc(getattr(target, "func", target)) or "no description"
+    lines = [f"{recipe.model}: {recipe.summary}", "", text, ""]
+    for key in ("use_when", "limits", "reference"):
+        value = getattr(recipe, key)
+        if value:
+            lines.append(f"{key.replace('_', ' ')}: {value}")
+    return "\n".join(lines)
