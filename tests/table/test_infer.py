@@ -176,7 +176,9 @@ def test_lattice_is_found(digit: int, power: int) -> None:
     values = np.array([float(f"{tick * digit}e{power}") for tick in TICKS])
     assert lattice_step(values) == step
     assert lattice_step(-values) == step
-    assert lattice_step(np.append(values, values[0] + step / 3)) != step
+    # one reading beside the lattice does not hide it, twenty do
+    assert lattice_step(np.append(values, values[0] + step / 3)) == step
+    assert lattice_step(np.concatenate([values, values[:20] + step / 3])) != step
 
 
 @pytest.mark.parametrize("step", [1e-6, 0.05, 1.0, 2000.0])
@@ -192,8 +194,10 @@ def test_tiny_numbers_are_no_lattice(scale: float) -> None:
 
 def test_coarsest_step_wins() -> None:
     assert lattice_step(TICKS * 2000.0) == 2000
-    assert lattice_step(np.append(TICKS * 2000.0, 1000.0)) == 1000
-    assert lattice_step(np.append(TICKS * 1e6, 1e6 + 1)) == 1
+    assert lattice_step(np.append(TICKS * 2000.0, [1000.0] * 20)) == 1000
+    assert lattice_step(np.append(TICKS * 1e6, np.arange(20) * 1e6 + 1)) == 1
+    # a column of zeros and a few other values is not on whatever lattice the zeros are on
+    assert lattice_step(np.append(np.zeros(2000), [3.0, 7.0, 11.0])) == 1
     assert lattice_step(TICKS * 0.25) == 0.05
 
 

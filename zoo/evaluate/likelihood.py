@@ -21,6 +21,7 @@ PARTICLES = 100
 POSTERIOR_DRAWS = 20
 ROW_PARTICLES = 1 << 15
 K_HAT_ROWS = 200
+FEWEST_FOR_K_HAT = 40
 K_HAT_GOOD = 0.7
 
 
@@ -125,7 +126,7 @@ def k_hat(log_w: Tensor) -> np.ndarray:
     from arviz_stats.base import array_stats
 
     values = log_w.T.cpu().numpy()
-    if values.shape[1] < 20 or not values.size:
+    if values.shape[1] < FEWEST_FOR_K_HAT or not values.size:
         return np.zeros(0)
     # weights that do not vary have no tail to fit
     varied = np.ptp(values, axis=1) > 1e-9

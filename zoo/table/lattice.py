@@ -20,10 +20,10 @@ def lattice_step(values: np.ndarray) -> float | None:
     It is the coarsest of 1, 2 and 5 times a power of ten from 1e-6 to 1e12 that (nearly) all are multiples of, if its cells are
     worth telling apart: wider than a thousandth of a robust standard deviation, or with more than 5% repeated values.
     """
-    distinct = np.unique(values)
+    distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < 2:
         return None
-    step = _coarsest_step(distinct)
+    step = _coarsest_step(distinct, counts)
     if step is None:
         return None
     repeated = 1 - len(distinct) / len(values)
@@ -38,24 +38,26 @@ def clock_step(days: np.ndarray) -> float | None:
     return None
 
 
-def _coarsest_step(values: np.ndarray) -> float | None:
+def _coarsest_step(values: np.ndarray, counts: np.ndarray) -> float | None:
     """The coarsest step that (nearly) all distinct values are multiples of, up to what floats tell at their magnitude.
 
-    One distinct value in fifty may lie beside the lattice (a typing error, an average among readings): its cell is
-    then the one it falls into. Without that, one stray cell would turn a rounded column into a density full of ties.
+    A fiftieth of the rows, and a quarter of the distinct values, may lie beside the lattice (typing errors, averages
+    among readings): their cell is the one they fall into. Else a few stray cells would turn a rounded column into a
+    density full of ties. The share of distinct values keeps a column of mostly zeros from fitting any lattice.
     """
     largest = float(np.abs(values).max())
     if largest > 1e15:
         return None  # neighbouring floats are about as far apart as integers
-    strays = len(values) // 50
-    stored = _SINGLE if (values.astype(np.float32) == values).all() else 0.0
+    few_rows, few_values = counts.sum() // 50, len(values) // 4
+    whole = bool((values == np.rint(values)).all())
+    stored = _SINGLE if not whole and (values.astype(np.float32) == values).all() else 0.0
     for step in STEPS:
         ticks = values / step
         tolerance = _COMPUTED * largest / step + stored * np.abs(ticks)
         if tolerance.max() > 0.05:
             return None
         beside = np.abs(ticks - np.rint(ticks)) > tolerance
-        if np.count_nonzero(beside) <= strays and np.abs(ticks).max() >= 1:
+        if np.count_nonzero(beside) <= few_values and counts[beside].sum() <= few_rows:
             return step
     return None
 
