@@ -23,6 +23,7 @@ ROW_PARTICLES = 1 << 15
 K_HAT_ROWS = 200
 FEWEST_FOR_K_HAT = 40
 K_HAT_GOOD = 0.7
+K_HAT_WORST = 10.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def score(model: Model, rows: Rows, particles: int | None = None, seed: int = 0)
     chunk = max(1, ROW_PARTICLES // k)
     with torch.no_grad(), scope(seed):
         parts = [
-            _weights(model, rows.take(index.to(rows.given.device)), k, draws) for index in torch.arange(rows.n).split(chunk)
+            _weights(model, rows.take(index.to(rows.given.device)), k, draws)
+            for index in torch.arange(rows.n).split(chunk)
+            if len(index)
         ]
     log_w = torch.cat(parts, 1) if parts else torch.zeros(k, 0, dtype=torch.float64)
     log_likelihood = log_mean(log_w)
@@ -116,21 +119,29 @@ def _weights(model: Model, rows: Rows, particles: int, draws: int) -> Tensor:
 
 
 def _monte_carlo(log_w: Tensor) -> Tensor:
-    """Standard error of log mean w, by the delta method: sd(w) / (mean(w) sqrt(K))."""
+    """Standard error of log mean w, by the delta method: sd(w) / (mean(w) sqrt(K)); not a number for K = 1."""
+    if len(log_w) < 2 or not log_w.numel():
+        return torch.full(log_w.shape[1:], torch.nan, dtype=log_w.dtype)
     w = (log_w - log_w.amax(0)).exp()
     return w.std(0) / w.mean(0) / math.sqrt(len(w))
 
 
 def k_hat(log_w: Tensor) -> np.ndarray:
-    """Pareto shape of the upper tail of each row's weights (particles, n): (n,). Vehtari et al. 2024."""
+    """Pareto shape of the upper tail of each row's weights (particles, n): (n,). Vehtari et al. 2024.
+
+    Zero where the largest weights are all alike; `K_HAT_WORST` at most, which is that of one weight beyond all others.
+    """
     from arviz_stats.base import array_stats
 
     values = log_w.T.cpu().numpy()
-    if values.shape[1] < FEWEST_FOR_K_HAT or not values.size:
+    count = values.shape[1]
+    if count < 25 or not values.size:
         return np.zeros(0)
-    # weights that do not vary have no tail to fit
-    varied = np.ptp(values, axis=1) > 1e-9
-    out = np.zeros(len(values))
-    if varied.any():
-        out[varied] = np.asarray(array_stats.psislw(values[varied], axis=-1)[1])
+    tail = int(count / 5 if count <= 225 else 3 * math.sqrt(count))
+    weights = np.sort(np.exp(values - values.max(1, keepdims=True)), 1)
+    excess = weights[:, -tail:] - weights[:, -tail - 1, None]
+    out = np.where(excess[:, -1] > 1e-9, K_HAT_WORST, 0.0)
+    fits = (out > 0) & (excess[:, int(tail / 4 + 0.5) - 1] > 0)
+    if fits.any():  # arviz takes the weights of leave-one-out: 1 / likelihood
+        out[fits] = np.asarray(array_stats.psislw(-values[fits], axis=-1)[1]).clip(max=K_HAT_WORST)
     return out

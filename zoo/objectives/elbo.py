@@ -40,7 +40,7 @@ class Elbo(nn.Module):
     def loss(self, model: Model, rows: Rows) -> Tensor:
         """Mean of the rows' negative bounds plus the N-th part of the globals' divergence; a scalar."""
         w = log_weights(model.program, model.guide, rows, self.particles)
-        kl = w.kl if self.kl == "analytic" else {k: w.guide[k] - w.prior[k] for k in w.prior}
+        kl = w.kl if self.kl == "analytic" else {k: log - w.prior.get(k, 0.0) for k, log in w.guide.items()}
         divergence = sum(kl.values(), start=torch.zeros_like(w.likelihood))
         beta = self.beta * (self.progress / self.anneal).clamp(max=1.0) if self.anneal else self.beta
         bound = (w.likelihood - beta * divergence).mean(0)

@@ -56,7 +56,8 @@ class LogWeights:
 
     likelihood  log p(x | latents), discrete latents summed out
     prior       log p(z) by site, guide: log q(z | x) by site
-    kl          KL(q || p) by site where it has a closed form, else log q - log p at the draw
+    kl          KL(q || p) by site where it has a closed form, else log q - log p at the draw; log q alone where the prior
+                depends on a summed latent, since it is then part of `likelihood`
     joint       (enumerated dims ..., particles * rows) before the sum: which cluster a row belongs to
     dims        dimension of each enumerated site in `joint`
     globals     log p - log q of the latents that belong to no row, a scalar: apart, since it is counted once
@@ -105,7 +106,10 @@ def log_weights(
             globals_ = globals_ - log.sum()
     shape = (particles, n)
     summed = joint.flatten(0, -2).logsumexp(0) if joint.dim() > 1 else joint
-    kl = {name: _kl(q[name]["fn"], p[name]["fn"], guided[name] - prior[name]) for name in prior}
+    kl = {
+        name: _kl(q[name]["fn"], p[name]["fn"], log - prior[name]) if name in prior else log
+        for name, log in guided.items()
+    }
     return LogWeights(
         summed.expand(many.n).reshape(shape),
         {k: v.expand(many.n).reshape(shape) for k, v in prior.items()},

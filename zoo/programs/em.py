@@ -20,6 +20,8 @@ from zoo.rows.rows import Rows
 SUBSAMPLE = 4000
 MANY_LEVELS = 50
 WIDE = 0.7
+MOVES, ROUNDS = 12, 8
+ROUGH = 2e-5  # nats per row in an iteration: settled enough to compare, not to return
 
 
 def spread_shape(covariance: str, components: int, n: int) -> tuple[int, ...]:
@@ -72,7 +74,9 @@ def fit(rows: Rows, components: int, covariance: str, restarts: int = 10, keep: 
     small = data.take(torch.randperm(data.n)[:SUBSAMPLE]).imputed()
     theta = _m_step(small, _statistics(small, _seeds(small, restarts, components), None))
     theta, score = _climb(small, theta, 25)
-    theta, score = _climb(data.imputed(), theta.best(score, keep), 300)
+    theta, score = _climb(data.imputed(), theta.best(score, keep), 200, ROUGH)
+    if components > 2:
+        theta, score = _split_and_merge(small, data.imputed(), theta.best(score, 1), score.amax())
     if data.needs_patterns:
         theta, score = _climb(data, theta.best(score, 1), 60)
     return _finish(data, (theta, score), int(score.argmax()))
@@ -230,6 +234,82 @@ def _lloyd(x: Tensor, centres: Tensor, iterations: int) -> Tensor:
         mean = torch.einsum("nrk,nd->rkd", hard, x) / size.clamp_min(1)
         centres = torch.where(size > 0, mean, centres)
     return hard
+
+
+# ---------------------------------------------------------------- out of a local maximum
+
+
+def _split_and_merge(small: _Data, data: _Data, theta: _Theta, score: Tensor) -> tuple[_Theta, Tensor]:
+    """Merge two components that share rows, split one that fits its rows badly, climb; keep what is better.
+
+    Many such moves are tried at once on the subsample, and the best one on all rows, until one fails. Ueda et al. 2000.
+    """
+    here = _mean_log(small, theta)[0]
+    for _ in range(ROUNDS):
+        tried, value = _climb(small, _moved(small, theta), 20)
+        if value.amax() < here:
+            break
+        better, new = _climb(data, tried.best(value, 1), 200, ROUGH)
+        if new[0] < score + 1e-4:
+            break
+        theta, score = better, new[0]
+        here = _mean_log(small, theta)[0]
+    return _climb(data, theta, 200)
+
+
+def _moved(data: _Data, theta: _Theta) -> _Theta:
+    """MOVES copies of one mixture (R = 1), each with one pair merged and another component split."""
+    k = theta.log_weights.shape[1]
+    log_joint = _log_joint(data, theta)[:, 0]
+    resp = torch.softmax(log_joint, -1)
+    share = resp / resp.square().sum(0).sqrt().clamp_min(1e-12)
+    likeness = (share.T @ share).triu(1).flatten()
+    pairs = likeness.topk(min(2 * MOVES, k * (k - 1) // 2)).indices
+    # a component fits badly where its rows are less likely under it than a Gaussian's would be
+    fit = (resp * (log_joint - theta.log_weights[0])).sum(0) / resp.sum(0).clamp_min(1e-6)
+    entropy = _entropy(theta)[0]
+    bad = torch.softmax((-entropy - fit) / 2, -1) + theta.log_weights[0].exp()
+    out = _Theta(*(t.expand(MOVES, *t.shape[1:]).clone() for t in (theta.log_weights, theta.loc, theta.cov)), _spread_out(theta.masses))
+    for m in range(MOVES):
+        pair = int(pairs[m % len(pairs)]) if m < MOVES // 2 else int(pairs[torch.randint(len(pairs), ())])
+        i, j = divmod(pair, k)
+        others = bad.clone()
+        others[[i, j]] = 0
+        _merge_then_split(out, m, i, j, int(torch.multinomial(others, 1)))
+    return out
+
+
+def _spread_out(masses: Tensor) -> Tensor:
+    return masses.expand(len(masses), MOVES, masses.shape[2]).clone()
+
+
+def _entropy(theta: _Theta) -> Tensor:
+    """Minus the mean log-density of a component under itself, up to its levels' part (R, K)."""
+    dense = theta.cov.dim() == 4
+    log_det = torch.linalg.slogdet(theta.cov).logabsdet if dense else theta.cov.log().sum(-1)
+    levels = -(theta.masses.exp() * theta.masses).sum(0)
+    return 0.5 * (log_det + theta.loc.shape[-1] * (1 + math.log(2 * math.pi))) + levels
+
+
+def _merge_then_split(theta: _Theta, m: int, i: int, j: int, s: int) -> None:
+    """In copy m: i becomes i and j together (same mean and covariance); j and s become the two halves of s."""
+    w = theta.log_weights[m].exp()
+    a = w[i] / (w[i] + w[j])
+    gap = theta.loc[m, i] - theta.loc[m, j]
+    dense = theta.cov.dim() == 4
+    between = gap[:, None] * gap if dense else gap.square()
+    theta.cov[m, i] = a * theta.cov[m, i] + (1 - a) * theta.cov[m, j] + a * (1 - a) * between
+    theta.loc[m, i] = a * theta.loc[m, i] + (1 - a) * theta.loc[m, j]
+    theta.masses[:, m, i] = torch.logaddexp(theta.masses[:, m, i] + a.log(), theta.masses[:, m, j] + (1 - a).log())
+    theta.log_weights[m, i] = (w[i] + w[j]).log()
+    cov = theta.cov[m, s]
+    step = torch.randn(cov.shape[-1], dtype=cov.dtype)
+    step = torch.linalg.cholesky(cov) @ step if dense else cov.sqrt() * step
+    step = step / max(1.0, float(step.numel()) ** 0.5)
+    theta.cov[m, j] = cov
+    theta.loc[m, j], theta.loc[m, s] = theta.loc[m, s] + step, theta.loc[m, s] - step
+    theta.masses[:, m, j] = theta.masses[:, m, s] + 0.3 * torch.randn(len(theta.masses), dtype=cov.dtype)
+    theta.log_weights[m, [j, s]] = (w[s] / 2).log()
 
 
 # ---------------------------------------------------------------- the two steps

@@ -40,7 +40,8 @@ class Latent(nn.Module):
         self.decode = network(dim + schema.given, schema.full if noise == "row" else schema.width)
         if isinstance(self.decode, Linear):
             self.decode.double()
-        self.log_noise = nn.Parameter(torch.zeros(1, dtype=torch.float64)) if noise == "isotropic" else None
+        shared = noise == "isotropic" and schema.numeric
+        self.log_noise = nn.Parameter(torch.zeros(1, dtype=torch.float64)) if shared else None
 
     def forward(self, rows: Rows) -> Tensor:
         with rows.plate():

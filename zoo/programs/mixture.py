@@ -42,7 +42,9 @@ class Mixture(nn.Module):
         with rows.plate():
             cluster = pyro.sample("cluster", dist.Categorical(logits=self.weights(rows.given)))
             loc, levels = self.loc[cluster], self.levels[cluster]
-            if self.spread.dim() == 2 or not loc.shape[-1]:
+            if not loc.shape[-1]:
+                return rows.observe(levels, columns="discrete")
+            if self.spread.dim() == 2:
                 spread = self.spread[cluster].expand(loc.shape)
                 return rows.observe(torch.cat([loc, levels, spread], -1))
             scale_tril = em.tril(self.spread)

@@ -97,6 +97,8 @@ class Rows:
         if isinstance(thing, ColumnDensity):
             return thing
         if isinstance(thing, Tensor):
+            if thing.dim() <= 2:  # one predictor for all rows is one for each, so that each has a draw of its own
+                thing = thing.expand(self.n, -1)
             if columns == "numeric":
                 raise ValueError('rows.observe: a predictor is for columns="all" or "discrete"; give a distribution')
             return self.heads(thing, self.cells) if columns == "all" else self.heads.density(None, thing, self.cells)

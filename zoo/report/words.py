@@ -1,0 +1,192 @@
+"""Numbers and findings in words: only what the numbers support."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from zoo.table.cells import EPOCH
+
+BASELINE = "independent"
+SURE = 2.0
+"""Standard errors within which two models are not told apart."""
+FEW_ROWS = 30
+BOUNDS = {
+    "exact": "exact",
+    "lower": "a lower bound: the log-likelihood is at least this",
+    "estimate": "an estimate",
+    "none": "no log-likelihood",
+}
+
+Line = dict[str, Any]
+
+
+# ---- numbers
+
+
+def decimals(error: float | None) -> int:
+    """Decimals that a number with this standard error deserves."""
+    if error is None or not math.isfinite(error) or error <= 0:
+        return 2
+    return min(5, max(2, math.ceil(-math.log10(error))))
+
+
+def number(value: float | None, error: float | None = None) -> str:
+    """Nats, with the decimals that the standard error deserves."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:.{decimals(error)}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def with_error(value: float | None, error: float | None) -> str:
+    """`-1.26 ± 0.16`."""
+    if value is None:
+        return "–"
+    return number(value, error) + (f" ± {error:.{decimals(error)}f}" if error is not None else "")
+
+
+def quantity(value: float, spread: float) -> str:
+    """A number of a column, to about a hundredth of the column's spread."""
+    if not math.isfinite(value):
+        return "–"
+    size = max(abs(value), spread)
+    if size >= 1e9 or 0 < size < 1e-4:
+        return f"{value:.3g}"
+    places = min(6, max(0, 1 - math.floor(math.log10(spread)))) if spread > 0 else 2
+    return f"{value:,.{places}f}" if abs(value) >= 1e4 else f"{value:.{places}f}"
+
+
+def moment(days: float, step: float | None = 1.0) -> str:
+    """Days since 1970-01-01 as a date, with the clock where the column has one."""
+    stamp = EPOCH + pd.Timedelta(seconds=round(days * 86400))
+    return stamp.strftime("%Y-%m-%d" if step is not None and step >= 1 else "%Y-%m-%d %H:%M")
+
+
+def duration(seconds: float) -> str:
+    if seconds < 0.05:
+        return "under 0.1 s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
+
+
+def count(n: int, thing: str) -> str:
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `b` and `c`."""
+    quoted = [f"`{name}`" for name in names]
+    return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + f" and {quoted[-1]}"
+
+
+def settings(chosen: dict[str, Any]) -> str:
+    """`components = 3`: settings without the axis they belong to."""
+    return ", ".join(f"{key.rpartition('.')[2]} = {value}" for key, value in chosen.items())
+
+
+# ---- findings
+
+
+def scored(document: Line) -> list[Line]:
+    """The lines of a comparison with a log-likelihood, best first."""
+    return [line for line in document["models"] if line["log_likelihood"] is not None]
+
+
+def indistinguishable(line: Line) -> bool:
+    """True where the difference from the best is within two of its standard errors (or there is none to judge by)."""
+    if line["difference_se"] is None:
+        return True
+    return abs(line["difference"]) <= SURE * line["difference_se"]
+
+
+def verdict(document: Line) -> list[str]:
+    """What a comparison found: the best model first, then what it could not be told from, and what that is worth."""
+    lines, rows = scored(document), document["rows"]["test"]
+    if not lines:
+        return ["No model has a log-likelihood on this table.", *_failed(document)]
+    best = lines[0]
+    head = f"`{best['model']}` is best: {with_error(best['log_likelihood'], best['standard_error'])} nats per row"
+    head += f" on {count(rows, 'held-out row')} ({BOUNDS[best['bound']]})."
+    return [head, *_close(lines), *_baseline(lines), *_bounds(lines[1:]), *_failed(document), *_few(rows)]
+
+
+def _close(lines: list[Line]) -> list[str]:
+    best, *others = lines
+    if not others:
+        return []
+    if best["difference_se"] is None:
+        return ["One held-out row cannot tell models apart."]
+    close = [line for line in others if indistinguishable(line)]
+    if not close:
+        second = others[0]
+        return [f"The next, `{second['model']}`, is {_apart(second)} below it."]
+    if len(close) > 2:
+        most = _apart(max(close, key=lambda line: abs(line["difference"])))
+        return [f"{listed(_names(close))} are not distinguishable from it (largest difference {most})."]
+    told = [f"`{line['model']}` (difference {_apart(line)})" for line in close]
+    text = " and ".join(told)
+    verb = "is" if len(close) == 1 else "are"
+    return [f"{text} {verb} not distinguishable from it."]
+
+
+def _apart(line: Line) -> str:
+    return with_error(abs(line["difference"]), line["difference_se"])
+
+
+def _baseline(lines: list[Line]) -> list[str]:
+    others = [line for line in lines if line["model"] != BASELINE and line.get("above_baseline") is not None]
+    if not others or any(line["above_baseline_se"] is None for line in others):
+        return []
+    better = [line for line in others if line["above_baseline"] > SURE * line["above_baseline_se"]]
+    worse = [line for line in others if line["above_baseline"] < -SURE * line["above_baseline_se"]]
+    neither = [line for line in others if line not in better and line not in worse]
+    out = []
+    if better:
+        least = min(better, key=lambda line: line["above_baseline"])
+        gain = with_error(least["above_baseline"], least["above_baseline_se"])
+        if len(others) == 1:
+            out.append(f"It beats independent columns by {gain}.")
+        elif len(better) == len(others):
+            out.append(f"All beat independent columns, by at least {gain} nats per row.")
+        else:
+            verb = "beats" if len(better) == 1 else "beat"
+            least_or_by = "by" if len(better) == 1 else "by at least"
+            out.append(f"{listed(_names(better))} {verb} independent columns, {least_or_by} {gain} nats per row.")
+    if neither:
+        verb = "is" if len(neither) == 1 else "are"
+        out.append(f"{listed(_names(neither))} {verb} not distinguishable from independent columns.")
+    if worse:
+        verb = "is" if len(worse) == 1 else "are"
+        out.append(f"{listed(_names(worse))} {verb} worse than independent columns.")
+    return out
+
+
+def _bounds(others: list[Line]) -> list[str]:
+    lower = _names([line for line in others if line["bound"] == "lower"])
+    if not lower:
+        return []
+    many = len(lower) > 1
+    names = listed(lower)
+    if many:
+        return [f"The numbers of {names} are lower bounds: their log-likelihoods may be higher."]
+    return [f"The number of {names} is a lower bound: its log-likelihood may be higher."]
+
+
+def _failed(document: Line) -> list[str]:
+    names = _names([line for line in document["models"] if line["log_likelihood"] is None])
+    verb = "has" if len(names) == 1 else "have"
+    return [f"{listed(names)} {verb} no log-likelihood here; the table says why."] if names else []
+
+
+def _few(rows: int) -> list[str]:
+    return ["With so few held-out rows the standard errors are rough."] if 1 < rows < FEW_ROWS else []
+
+
+def _names(lines: list[Line]) -> list[str]:
+    return [str(line["model"]) for line in lines]
