@@ -113,9 +113,9 @@ def house(tmp_path, monkeypatch):
         fake = types.ModuleType(f"zoo.{package}")
         fake.NAMES = {name: f"fake_targets:{target}" for name, target in names.items()}
         monkeypatch.setitem(sys.modules, f"zoo.{package}", fake)
-    settings = types.ModuleType("zoo.fit.settings")
+    settings = types.ModuleType("zoo.fitting.settings")
     settings.FitSettings = FitSettings
-    monkeypatch.setitem(sys.modules, "zoo.fit.settings", settings)
+    monkeypatch.setitem(sys.modules, "zoo.fitting.settings", settings)
     builtin = tmp_path / "builtin" / "models.toml"
     builtin.parent.mkdir()
     builtin.write_text(BUILTIN)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.compare import Comparison, compare
+    from zoo.comparison import Comparison, compare
     from zoo.errors import UserError, ZooWarning
     from zoo.estimator import Estimator
     from zoo.registry import Registry
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from zoo.table.schema import Schema
 
 _WHERE = {
-    "Comparison": "zoo.compare",
-    "compare": "zoo.compare",
+    "Comparison": "zoo.comparison",
+    "compare": "zoo.comparison",
     "Estimator": "zoo.estimator",
     "UserError": "zoo.errors",
     "ZooWarning": "zoo.errors",

@@ -36,15 +36,19 @@ for console in (out, err):
 
 # ---------------------------------------------------------------- options that many commands share
 
-TableArg = Annotated[str, typer.Argument(metavar="TABLE", help="CSV, Parquet, Feather, JSON lines, or - for CSV on standard input")]
+TableArg = Annotated[
+    str, typer.Argument(metavar="TABLE", help="CSV, Parquet, Feather, JSON lines, or - for CSV on standard input")
+]
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="where to write; the format follows the ending")]
 RunOut = Annotated[Path, typer.Option("-o", "--output", help="the run folder to write")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-Seed = Annotated[int, typer.Option("--seed", help="of every random choice")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="of every random choice")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="a setting, e.g. program.components=8 or fit.epochs=20")]
-Budget = Annotated[str | None, typer.Option("--time-budget", help="stop with the best so far after this long, e.g. 90s, 10m")]
+Budget = Annotated[
+    str | None, typer.Option("--time-budget", help="stop with the best so far after this long, e.g. 90s, 10m")
+]
 ModelsFile = Annotated[str | None, typer.Option("--models-file", help="a models.toml of your own")]
 
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="a schema as `zoo inspect` prints it")]
@@ -85,11 +89,20 @@ class Reading:
         from zoo.table.infer import infer_schema
         from zoo.table.schema import Schema
 
-        overrides = {"--kind": self.kind, "--ignore": self.ignore, "--weight": self.weight, "--group": self.group, "--given": self.given}
+        overrides = {
+            "--kind": self.kind,
+            "--ignore": self.ignore,
+            "--weight": self.weight,
+            "--group": self.group,
+            "--given": self.given,
+        }
         if self.schema is not None:
             used = [flag for flag, value in overrides.items() if value]
             if used:
-                raise UserError(f"--schema already says what each column is; {', '.join(used)} cannot be added", "edit the schema file")
+                raise UserError(
+                    f"--schema already says what each column is; {', '.join(used)} cannot be added",
+                    "edit the schema file",
+                )
             return Schema.read(self.schema)
         return infer_schema(
             frame,
@@ -134,12 +147,15 @@ def models(json_: Json = False, models_file: ModelsFile = None) -> None:
     from zoo.catalogue import catalogue
 
     lines = catalogue(models_file)
+    for line in lines:
+        if "error" in line:
+            warnings.warn(line["error"], ZooWarning, stacklevel=1)
     if json_:
         return _print_json({"models": lines})
     grid = Grid("model", "what it is", "bound", "verbs", box=None, header_style="bold")
     for line in lines:
         grid.add_row(f"[cyan]{line['model']}[/]", line["summary"], line["bound"], " ".join(line["verbs"]))
-    out.print(grid)
+    _print(grid)
 
 
 @app.command()
@@ -162,14 +178,12 @@ def show(
 def example(
     name: Annotated[str, typer.Argument(help="wine, iris, breast-cancer, diabetes, digits, linnerud")],
     output: Output = None,
+    json_: Json = False,
 ) -> None:
     """Write a small real table that ships with scikit-learn."""
     from zoo.table.examples import example as load
 
-    frame = load(name)
-    _write(frame, output)
-    if output is not None:
-        err.print(f"wrote {output}: {len(frame)} rows, {frame.shape[1]} columns")
+    _give(load(name), output, json_)
 
 
 @app.command()
@@ -190,8 +204,8 @@ def inspect(
     if json_:
         lines = json.loads(summary.reset_index().to_json(orient="records"))
         return _print_json({"rows": len(frame), "measure": found.measure, "columns": lines})
-    err.print(_grid(summary.reset_index().astype(object).where(lambda f: f.notna(), "")))
-    err.print(f"{len(frame)} rows; {found.measure}", highlight=False)
+    _note(_grid(summary.reset_index().astype(object).where(lambda f: f.notna(), "")))
+    _note(f"{len(frame)} rows; {found.measure}")
     if output is None:
         print(found.to_toml())
     else:
@@ -211,24 +225,26 @@ def fit(
     schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None, header: Header = None,
     columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
-    """Fit one model: nine tenths of the rows fit and choose, one tenth is held out and scored."""
+    """Fit one model; a tenth of the rows (a fifth below 2,000) is held out and scored."""
     from zoo.estimator import Estimator
-    from zoo.fit.choose import pick_device
-    from zoo.registry import parse_set
+    from zoo.fitting.choose import pick_device
+    from zoo.registry import Registry, parse_set
     from zoo.report.page import write_report
-    from zoo.run import new_folder
+    from zoo.run import check_free, new_folder
     from zoo.table.split import split
 
+    check_free(output)
+    settings, budget = dict(map(parse_set, sets or [])), _seconds(time_budget)
+    Registry.load(models_file).recipe(model, settings).check()
+    chosen, why = pick_device(device)
     reading = Reading(schema, kind, ignore, missing, header, columns, sep, weight, group, given)
     frame = reading.read(table)
     found = reading.schema_of(frame)
     parts = split(len(frame), seed)
-    chosen, why = pick_device(device)
-    settings = dict(map(parse_set, sets or []))
-    options: dict[str, Any] = {"seed": seed, "device": device, "time_budget": _seconds(time_budget), "models_file": models_file}
+    options: dict[str, Any] = {"seed": seed, "device": device, "time_budget": budget, "models_file": models_file}
     estimator = Estimator(model, settings=settings, schema=found, **options)
     if not json_:
-        err.print(f"{model} on {len(parts.train)} rows, {found.measure}; device {chosen} ({why})", highlight=False)
+        _note(f"{model} on {len(parts.train)} rows, {found.measure}; device {chosen} ({why})")
     train, validation, test = (frame.iloc[i] for i in parts)
     with _progress(json_) as told:
         estimator.fit_parts(train, validation, found, progress=told(model))
@@ -236,20 +252,21 @@ def fit(
     done = estimator.fitted_
     document = {
         "model": model, "seconds": done.seconds, "epochs": done.epochs, "steps": done.steps, "step_tier": done.tier,
-        "loss": None if done.loss != done.loss else done.loss, "log_likelihood": scores.mean, "run": str(output),
+        "loss": done.loss, "log_likelihood": scores.mean, "run": str(output),
         "standard_error": scores.standard_error, "bound": scores.bound, "stopped": done.stopped, "measure": scores.measure,
         "device": str(chosen),
     }  # fmt: skip
     with new_folder(output) as folder:
-        estimator.write(folder, score=scores.to_json(), table=Path(table).name)
+        estimator.write(folder, score=scores.to_json(), table=_name(table))
         write_report(folder)
     if json_:
         return _print_json(document)
     for choice in estimator.choices_:
-        err.print("  " + ", ".join(f"{k} = {v}" for k, v in choice["settings"].items()) + f": {choice['validation']:.3f} on validation rows", highlight=False)
-    err.print(f"{done.stopped}; {done.steps} steps ({done.tier}) in {done.seconds:.1f} s", highlight=False)
-    out.print(_sentence(scores.to_json()), highlight=False)
-    err.print(f"wrote {output}", highlight=False)
+        tried = ", ".join(f"{k} = {v}" for k, v in choice["settings"].items())
+        _note(f"  {tried}: {choice['validation']:.3f} on validation rows")
+    _note(f"{done.stopped}; {_count(done.steps, 'step')} ({done.tier}) in {done.seconds:.1f} s")
+    _print(_sentence(scores.to_json()))
+    _note(f"wrote {output}")
 
 
 @app.command()
@@ -263,7 +280,7 @@ def compare(
     columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
     """Fit several models to one table and rank them by held-out log-likelihood."""
-    from zoo.compare import compare as run_comparison
+    from zoo.comparison import compare as run_comparison
     from zoo.registry import parse_set
 
     reading = Reading(schema, kind, ignore, missing, header, columns, sep, weight, group, given)
@@ -323,9 +340,13 @@ def cluster(
     sizes = assigned["cluster"].value_counts().sort_index()
     unsure = int(assigned["unsure"].sum())
     if json_:
-        return _print_json({"clusters": len(sizes), "sizes": {str(k): int(v) for k, v in sizes.items()}, "unsure": unsure})
+        return _print_json(
+            {"clusters": len(sizes), "sizes": {str(k): int(v) for k, v in sizes.items()}, "unsure": unsure}
+        )
     out.print(_grid(profiles(frame, assigned["cluster"], estimator.schema_).reset_index()))
-    out.print(f"{len(sizes)} clusters; {unsure} of {len(frame)} rows unsure (no cluster above {UNSURE:.0%})", highlight=False)
+    out.print(
+        f"{len(sizes)} clusters; {unsure} of {len(frame)} rows unsure (no cluster above {UNSURE:.0%})", highlight=False
+    )
 
 
 @app.command()
@@ -431,7 +452,18 @@ def _sentence(score: dict[str, Any]) -> str:
 
 
 def _print_ranking(document: dict[str, Any]) -> None:
-    grid = Grid("model", "log-likelihood", "bound", "ELBO", "from best", "above baseline", "seconds", "settings", box=None, header_style="bold")
+    grid = Grid(
+        "model",
+        "log-likelihood",
+        "bound",
+        "ELBO",
+        "from best",
+        "above baseline",
+        "seconds",
+        "settings",
+        box=None,
+        header_style="bold",
+    )
     for line in document["models"]:
         if line["log_likelihood"] is None:
             grid.add_row(line["model"], "-", "", "", "", "", f"{line['seconds']:.1f}", "")
@@ -443,7 +475,10 @@ def _print_ranking(document: dict[str, Any]) -> None:
         )  # fmt: skip
     out.print(grid, highlight=False)
     rows = document["rows"]
-    out.print(f"\n{document['measure']}; {rows['train']} rows fit, {rows['validation']} choose, {rows['test']} judge", highlight=False)
+    out.print(
+        f"\n{document['measure']}; {rows['train']} rows fit, {rows['validation']} choose, {rows['test']} judge",
+        highlight=False,
+    )
     for line in document["models"]:
         for warning in line["warnings"]:
             out.print(f"[yellow]{line['model']}[/]: {warning}", highlight=False)
@@ -469,7 +504,12 @@ class _progress:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.on = err.is_terminal and not silent
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn()]
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        ]
         self.bar = Progress(*columns, console=err, transient=True, disable=not self.on)
         self.silent = silent
 
@@ -517,7 +557,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        _stop(f"something went wrong inside zoo: {type(error).__name__}: {error}; run again with --debug and tell us", 1)
+        _stop(
+            f"something went wrong inside zoo: {type(error).__name__}: {error}; run again with --debug and tell us", 1
+        )
 
 
 def _stop(text: str, code: int = 2) -> NoReturn:

@@ -18,17 +18,16 @@ from zoo import run
 from zoo.errors import UserError
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import Scores, score
-from zoo.fit.choose import Outcome, fit_recipe, pick_device
-from zoo.fit.loop import Fitted, Progress
+from zoo.fitting.choose import Outcome, fit_recipe, pick_device
+from zoo.fitting.loop import Fitted, Progress
 from zoo.model import Model
 from zoo.registry import Registry
 from zoo.rows.rows import Rows
+from zoo.table.cells import label
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
 from zoo.table.schema import Schema
 from zoo.table.split import split
-
-VALIDATION = 0.1
 
 
 class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -86,14 +85,14 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
     # ---- fitting
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, progress: Progress | None = None) -> Estimator:
-        """Fit to a table (n rows): nine tenths of the rows fit, one tenth stops the fit and chooses settings."""
+        """Fit to a table: most rows fit, a tenth (a fifth below 2,000 rows) stops the fit and chooses settings."""
         frame, weight = as_frame(X), self.weight
         if sample_weight is not None:
             frame, weight = frame.assign(sample_weight=np.asarray(sample_weight, dtype=float)), "sample_weight"
         schema = self.schema or infer_schema(
             frame, kinds=self.kinds, ignore=self.ignore, given=self.given, group=self.group, weight=weight
         )
-        parts = split(len(frame), self.seed, VALIDATION, test=0)
+        parts = split(len(frame), self.seed, test=False)
         train, validation = frame.iloc[parts.train], frame.iloc[parts.validation]
         return self.fit_parts(train, validation, schema, progress=progress)
 
@@ -287,6 +286,23 @@ def _fill(frame: pd.DataFrame, completed: pd.DataFrame, rows: Rows) -> pd.DataFr
     for j, name in enumerate(rows.schema.names):
         hidden = ~seen[:, j]
         if hidden.any():
-            values = completed[name].set_axis(out.index)
-            out[name] = values.where(pd.Series(hidden, index=out.index), out[name])
+            drawn, where = completed[name].set_axis(out.index), pd.Series(hidden, index=out.index)
+            numeric = j < len(rows.schema.numeric)
+            out[name] = drawn.where(where, out[name]) if numeric else _fill_levels(out[name], drawn, where)
     return out
+
+
+def _fill_levels(column: pd.Series, drawn: pd.Series, where: pd.Series) -> pd.Series:
+    """`column` with drawn levels as it spells them (1 for "1"); a level that it does not have comes as it is."""
+    dtype = column.dtype
+    present = dtype.categories if isinstance(dtype, pd.CategoricalDtype) else column.dropna().unique()
+    own = {label(value): value for value in present}
+    values = drawn[where].astype(object).map(lambda level: own.get(label(level), level))
+    if isinstance(dtype, pd.CategoricalDtype):
+        dtype = pd.CategoricalDtype([*present, *(set(values) - set(present))], dtype.ordered)
+    filled = column.astype(object)
+    filled[where] = list(values)
+    try:
+        return filled.astype(dtype)
+    except (TypeError, ValueError):
+        return filled.infer_objects()

@@ -201,7 +201,7 @@ def check_table(table: Any, where: str) -> None:
 
 def _fit_settings() -> Any:
     """The pydantic model of the fifth table of a recipe; imported late, since listing models has no need of it."""
-    return importlib.import_module("zoo.fit.settings").FitSettings
+    return importlib.import_module("zoo.fitting.settings").FitSettings
 
 
 def _check_fit(fit: Mapping[str, Any], where: str) -> None:

@@ -63,7 +63,7 @@ class Sites:
         for site in sites:
             if not torch.all(site.support.check(torch.full_like(site.value, -1e3))):
                 raise UserError(
-                    f"guide {guide} proposes real numbers, and the row latent {site.name!r} has the support {site.support}",
+                    f"guide {guide} proposes real numbers; the row latent {site.name!r} has the support {site.support}",
                     "let the program sample a real number and transform it",
                 )
 

@@ -31,7 +31,8 @@ def cluster_probabilities(model: Model, rows: Rows, seed: int = 0) -> Tensor:
         share = torch.softmax(w.rows, 0)
         return (torch.softmax(log, 0) * share).sum(1).T
 
-    return _by_chunks(one, rows, seed, CHUNK // PARTICLES)
+    exact = model.bound(rows.complete) == "exact"
+    return _by_chunks(one, rows, seed, CHUNK if exact else CHUNK // PARTICLES)
 
 
 def embedding(model: Model, rows: Rows, seed: int = 0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 from torch import nn
@@ -20,15 +21,15 @@ class Posterior(nn.Module):
     On rounded columns the posterior is that of the cell's Gaussian approximation, and the ELBO is a close lower bound.
     """
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites):
+    def __init__(self, schema: Schema, program: Any, sites: Sites):
         super().__init__()
         self.exact = not schema.has_lattice
         # not a submodule: the parameters are the program's
-        self._program = [program]
+        self._posterior: list[Callable[[Rows], Any]] = [program.posterior]
 
     def forward(self, rows: Rows) -> None:
         with rows.plate():
-            pyro.sample("z", self._program[0].posterior(rows))
+            pyro.sample("z", self._posterior[0](rows))
 
 
 def exact(

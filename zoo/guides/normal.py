@@ -29,7 +29,9 @@ class MeanField(nn.Module):
         super().__init__()
         if any(site.discrete for site in sites.globals):
             names = [site.name for site in sites.globals if site.discrete]
-            raise UserError(f"guide normal cannot infer the discrete global latents {names}", "sum them out or relax them")
+            raise UserError(
+                f"guide normal cannot infer the discrete global latents {names}", "sum them out or relax them"
+            )
         self.sites = {site.name: site for site in sites.globals}
         self.loc = nn.ParameterDict()
         self.raw = nn.ParameterDict()

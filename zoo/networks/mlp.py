@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -13,7 +14,7 @@ class MLP(nn.Sequential):
     def __init__(self, n_in: int, n_out: int, hidden: Sequence[int] = (128, 128), dropout: float = 0.0):
         widths = [n_in, *hidden]
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             layers += [nn.Linear(a, b), nn.SiLU()]
             layers += [nn.Dropout(dropout)] if dropout else []
         super().__init__(*layers, nn.Linear(widths[-1], n_out))

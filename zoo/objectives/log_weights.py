@@ -23,7 +23,7 @@ from zoo.rows.rows import Rows
 from zoo.sites import is_row, samples
 
 
-class SumDiscrete(Messenger):  # type: ignore[misc]
+class SumDiscrete(Messenger):
     """Gives every discrete row latent that the guide does not name all its values, each site in a dimension of its own.
 
     The first enumerated site takes dimension -2, the next -3; the rows stay at -1.
@@ -56,8 +56,8 @@ class LogWeights:
 
     likelihood  log p(x | latents), discrete latents summed out
     prior       log p(z) by site, guide: log q(z | x) by site
-    kl          KL(q || p) by site where it has a closed form, else log q - log p at the draw; log q alone where the prior
-                depends on a summed latent, since it is then part of `likelihood`
+    kl          KL(q || p) by site where it has a closed form, else log q - log p at the draw; log q alone where the
+                prior depends on a summed latent, since it is then part of `likelihood`
     joint       (enumerated dims ..., particles * rows) before the sum: which cluster a row belongs to
     dims        dimension of each enumerated site in `joint`
     globals     log p - log q of the latents that belong to no row, a scalar: apart, since it is counted once

@@ -1,4 +1,4 @@
-"""Generative processes. A program is an `nn.Module` made as `Program(schema, **settings)` whose `forward(rows)` is Pyro.
+"""Generative processes. A program is an `nn.Module` made as `Program(schema, **settings)`; `forward(rows)` is Pyro.
 
 To write one:
   * rows sit in `with rows.plate():`, data enters through `rows.observe(thing, columns=...)` (see `zoo.rows.Rows`);

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from zoo.em import fit as em
 from zoo.networks.zuko_parts import masked_mlp
-from zoo.programs import em
 from zoo.rows.cells import Family, NormalMixture
 from zoo.rows.heads import ColumnDensity
 from zoo.rows.rows import Rows
@@ -74,7 +74,7 @@ class Conditionals(nn.Module):
 
     def start_at(self, rest: Tensor) -> None:
         """Let the levels begin at their frequencies (logits, length schema.rest)."""
-        self.bias.data[len(self.bias) - len(rest) :] = rest.to(self.bias)
+        self.bias[len(self.bias) - len(rest) :] = rest.to(self.bias)
 
     def forward(self, rows: Rows) -> ColumnDensity:
         features = torch.cat([rows.features(self._visible(rows)), rows.given], -1)

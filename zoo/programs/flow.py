@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import MultivariateNormal
@@ -12,8 +12,8 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from zoo.em import fit as em
 from zoo.networks import zuko_parts
-from zoo.programs import em
 from zoo.programs.chain import Chain
 from zoo.rows.rows import Rows
 from zoo.rows.spline import TAIL_SHARE
@@ -54,10 +54,10 @@ class Flow(nn.Module):
         return False
 
 
-class FlooredFlow(TorchDistribution):  # type: ignore[misc]
+class FlooredFlow(TorchDistribution):
     """(1 - s) flow + s Normal(loc, (3 tril)(3 tril)'), over (n, Dn); the flow in standard units of the columns."""
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real_vector
     has_rsample = False
 

@@ -27,7 +27,7 @@ class Function(nn.Module):
             return self.function(rows, **self.settings)
 
 
-class _Params(Messenger):  # type: ignore[misc]
+class _Params(Messenger):
     """Answers `pyro.param(name, init, constraint)` from a ParameterDict of unconstrained tensors."""
 
     def __init__(self, store: nn.ParameterDict):

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from zoo.programs import em
+from zoo.em import fit as em
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -34,5 +34,7 @@ class Gaussian(nn.Module):
 
     def initialise(self, rows: Rows) -> bool:
         start = em.fit(rows, components=1, covariance="full")
-        self.loc.data, self.spread.data, self.levels.data = start.loc[0], start.spread[0], start.rest[0]
+        self.loc.copy_(start.loc[0])
+        self.spread.copy_(start.spread[0])
+        self.levels.copy_(start.rest[0])
         return True

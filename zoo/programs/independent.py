@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from zoo.programs import em
+from zoo.em import fit as em
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -26,5 +26,5 @@ class Independent(nn.Module):
 
     def initialise(self, rows: Rows) -> bool:
         start = em.fit(rows, components=1, covariance="diagonal")
-        self.theta.data = torch.cat([start.loc[0], start.rest[0], start.spread[0]])
+        self.theta.copy_(torch.cat([start.loc[0], start.rest[0], start.spread[0]]))
         return not start.wide

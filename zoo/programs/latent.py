@@ -11,9 +11,10 @@ import torch
 from pyro.distributions import MultivariateNormal
 from torch import Tensor, nn
 
+from zoo.em import fit as em
 from zoo.networks.linear import Linear
 from zoo.networks.mlp import MLP
-from zoo.programs import em, factor
+from zoo.programs import factor
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -66,12 +67,15 @@ class Latent(nn.Module):
 
     def posterior(self, rows: Rows) -> MultivariateNormal:
         """p(z | x) for the seen cells of each row; a rounded column counts its cell's variance as noise."""
-        assert isinstance(self.decode, Linear) and rows.cells is not None
+        assert isinstance(self.decode, Linear)
+        assert rows.cells is not None
         scale = rows.heads.scale(rows.heads.log_scale if self.log_noise is None else self.log_noise)
         cells = rows.cells
         variance = scale.square() + (cells.hi - cells.lo).square() / 12
         loadings = self.decode.weight[:, : self.dim]
-        loc = self.predict(torch.zeros(1, self.dim, dtype=torch.float64, device=cells.x.device), rows.given)[..., : len(loadings)]
+        loc = self.predict(torch.zeros(1, self.dim, dtype=torch.float64, device=cells.x.device), rows.given)[
+            ..., : len(loadings)
+        ]
         return factor.posterior(loadings, (cells.x - loc) * cells.seen, cells.seen / variance)
 
     def initialise(self, rows: Rows) -> bool:
@@ -81,19 +85,20 @@ class Latent(nn.Module):
             return False
         covariance = em.fit(rows, components=1, covariance="full").covariance(0)
         fit = factor.ppca if self.noise == "isotropic" else factor.factor_analysis
-        loadings, noise = fit(covariance, self.dim, rows.codec.min_scale.square())
+        floor = rows.codec.min_scale.cpu().square()
+        loadings, noise = fit(covariance, self.dim, floor)
         assert isinstance(self.decode, Linear)
-        self.decode.weight.data, self.decode.bias.data = loadings, marginal.loc[0]
-        log_scale = 0.5 * (noise - rows.codec.min_scale.square()).clamp_min(1e-12).log()
+        self.decode.weight.copy_(loadings)
+        self.decode.bias.copy_(marginal.loc[0])
+        log_scale = 0.5 * (noise - floor).clamp_min(1e-12).log()
         if self.log_noise is not None:
-            self.log_noise.data = log_scale[:1]
+            self.log_noise.copy_(log_scale[:1])
         else:
-            rows.heads.log_scale.data = log_scale
+            rows.heads.log_scale.copy_(log_scale)
         return rows.complete and not marginal.wide
 
     def _start_at(self, predictor: Tensor, log_scale: Tensor) -> None:
         """Let the decoder begin at the independent model: its last bias is what each column is on average."""
         last = [m for m in self.decode.modules() if isinstance(m, nn.Linear)][-1]
         bias = torch.cat([predictor, log_scale]) if self.noise == "row" else predictor
-        with torch.no_grad():
-            last.bias.copy_(bias)
+        last.bias.copy_(bias)

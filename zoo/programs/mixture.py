@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from zoo.programs import em
+from zoo.em import fit as em
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -54,8 +54,10 @@ class Mixture(nn.Module):
 
     def initialise(self, rows: Rows) -> bool:
         start = em.fit(rows, self.components, self.covariance, self.restarts)
-        self.loc.data, self.spread.data, self.levels.data = start.loc, start.spread, start.rest
-        self.weights.bias.data = start.log_weights.to(self.weights.bias)
+        self.loc.copy_(start.loc)
+        self.spread.copy_(start.spread)
+        self.levels.copy_(start.rest)
+        self.weights.bias.copy_(start.log_weights)
         nn.init.zeros_(self.weights.weight)
         exact = self.spread.dim() == 3 or not start.wide
         return exact and not rows.schema.given

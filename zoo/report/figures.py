@@ -37,7 +37,8 @@ def ranking(document: dict[str, Any]) -> Figure:
         figure, axes = _by_model(lines, right=1.45)
         values = [line["difference"] for line in lines]
         errors = [line["difference_se"] or 0.0 for line in lines]
-        low = _reach([v - 2 * e for v, e in zip(values, errors, strict=True)], 0.0)
+        ends = [v - 2 * e for v, e in zip(values, errors, strict=True)]
+        low = min([_reach(ends, 0.0), *(end for end, x in zip(ends, lines, strict=True) if indistinguishable(x))])
         base = next((line["difference"] for line in lines if line["model"] == BASELINE), None)
         if base is not None and base > low:
             axes.axvline(base, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
@@ -75,7 +76,7 @@ def elbo_against_likelihood(document: dict[str, Any]) -> Figure:
                 _mark(axes, value, y, line["bound"], INK)
             if start > elbo or value < low:
                 axes.annotate("◂", (low, y), ha="right", va="center", color=MUTED, size=8)
-            text = "no gap: exact" if exact else f"gap {number(line['gap'], line['monte_carlo_error'])}"
+            text = "no gap: exact" if exact else f"gap {number(line['gap'], max(line['monte_carlo_error'], 0.005))}"
             axes.annotate(text, (1.015, y), xycoords=("axes fraction", "data"), va="center", color=MUTED, size=8.5)
         pad = 0.04 * ((high - low) or 1.0)
         axes.set_xlim(low - pad, high + pad)
@@ -90,8 +91,9 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Training (less the loss) and validation by step, one panel a model, nats per row; the best look is marked."""
     with style.styled():
         columns = min(3, max(1, len(histories)))
+        width = style.WIDTH * (0.05 + 0.95 * columns / 3)
         figure, axes = style.panels(
-            max(1, len(histories)), columns, 1.6, margins=(0.7, 0.12, 0.55, 0.5), gap=(0.55, 0.65)
+            max(1, len(histories)), columns, 1.6, margins=(0.7, 0.12, 0.55, 0.5), gap=(0.55, 0.65), width=width
         )
         for panel, (name, history) in zip(axes, histories.items(), strict=False):
             _curve(panel, name, history)
@@ -108,8 +110,9 @@ def choice_curves(choices: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
     """Validation nats per row of every setting that was tried, one panel a model, the chosen one marked."""
     with style.styled():
         columns = min(3, max(1, len(choices)))
+        width = style.WIDTH * (0.05 + 0.95 * columns / 3)
         figure, axes = style.panels(
-            max(1, len(choices)), columns, 1.5, margins=(0.7, 0.12, 0.55, 0.5), gap=(0.55, 0.85)
+            max(1, len(choices)), columns, 1.5, margins=(0.7, 0.12, 0.55, 0.5), gap=(0.55, 0.85), width=width
         )
         for panel, (name, tried) in zip(axes, choices.items(), strict=False):
             _choice(panel, name, tried)
@@ -137,10 +140,9 @@ def _by_model(lines: list[dict[str, Any]], right: float) -> tuple[Figure, Axes]:
 def _reach(values: list[float], best: float) -> float:
     """The left end of an axis that ends at `best`: far-off models are left outside where they would squash the rest."""
     behind = sorted(best - v for v in values)
-    if not behind:
-        return best - 1.0
-    typical = behind[len(behind) // 2] or behind[-1]
-    return best - (behind[-1] if behind[-1] <= 6 * typical else 4 * typical)
+    typical = behind[len(behind) // 2] if len(behind) > 3 else 0.0
+    far = behind[-1] if behind else 1.0
+    return best - (4 * typical if 0 < 6 * typical < far else far)
 
 
 def _mark(axes: Axes, x: float, y: float, bound: str, colour: str) -> None:
@@ -173,7 +175,7 @@ def _key(figure: Figure, entries: list[tuple[str, str, str]]) -> None:
     for kind, colour, text in entries:
         line, marker = ("-" if "-" in kind else ""), ("o" if "o" in kind else None)
         handles.append(Line2D([], [], color=colour, ls=line, marker=marker, ms=5, lw=1.6, label=text))
-    _place(figure, handles, 0.7 / style.WIDTH)
+    _place(figure, handles, 0.7 / figure.get_figwidth())
 
 
 def _place(figure: Figure, handles: list[Any], x: float) -> None:

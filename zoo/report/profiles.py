@@ -14,6 +14,7 @@ from zoo.table.schema import Column, Schema
 
 MOST_CLUSTERS = 16
 MOST_COLUMNS = 24
+LONGEST = 16
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,15 @@ def _level(series: pd.Series, assigned: np.ndarray, kept: np.ndarray, column: Co
             continue
         level, share = str(here.index[0]), float(here.iloc[0])
         base = float(overall[level])
-        texts.append(f"{level} {share:.0%}")
+        texts.append(f"{_short(level)} {share:.0%}")
         away.append((share - base) / max(np.sqrt(base * (1 - base)), 1e-9) if base < 1 else 0.0)
     index = np.array(overall.index.get_indexer(pd.Index(cells)))
     parted = max(_parted((index == i).astype(float), assigned, there) for i in range(min(len(overall), 12)))
-    return Line(column.name, column.kind, f"{overall.index[0]} {overall.iloc[0]:.0%}", texts, away, parted)
+    return Line(column.name, column.kind, f"{_short(str(overall.index[0]))} {overall.iloc[0]:.0%}", texts, away, parted)
+
+
+def _short(level: str) -> str:
+    return level if len(level) <= LONGEST else level[: LONGEST - 1] + "…"
 
 
 def _blank(column: Column, clusters: int) -> Line:

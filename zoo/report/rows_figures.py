@@ -132,6 +132,7 @@ def _histogram(axes: Axes, real: pd.DataFrame | None, drawn: pd.DataFrame, colum
     axes.set_ylim(bottom=0)
     beyond = [float(((v < edges[0]) | (v > edges[-1])).mean()) if len(v) else 0.0 for v in (data, samples)]
     if max(beyond) >= 0.01:
+        axes.set_ylim(top=1.15 * axes.get_ylim()[1])
         text = f"beyond: {beyond[0]:.0%} of data, {beyond[1]:.0%} of samples"
         axes.text(1, 1, text, transform=axes.transAxes, ha="right", va="top", size=7, color=MUTED)
     _ticks(axes.xaxis, column, edges[0], edges[-1], log)

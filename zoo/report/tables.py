@@ -50,7 +50,7 @@ def _ranked(place: int, line: dict[str, Any], finest: float | None) -> dict[str,
         if line["model"] == words.BASELINE
         else words.with_error(line["above_baseline"], line["above_baseline_se"]),
         "elbo": words.number(line["elbo"], line["standard_error"]),
-        "gap": "" if exact else words.number(line["gap"], line["monte_carlo_error"]),
+        "gap": "" if exact else words.number(line["gap"], max(line["monte_carlo_error"], 0.005)),
         "k_hat": "" if k_hat is None else f"{k_hat:.2f}",
         "monte_carlo": ""
         if exact

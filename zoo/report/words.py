@@ -57,7 +57,8 @@ def quantity(value: float, spread: float) -> str:
     if size >= 1e9 or 0 < size < 1e-4:
         return f"{value:.3g}"
     places = min(6, max(0, 1 - math.floor(math.log10(spread)))) if spread > 0 else 2
-    return f"{value:,.{places}f}" if abs(value) >= 1e4 else f"{value:.{places}f}"
+    text = f"{value:,.{places}f}" if abs(value) >= 1e4 else f"{value:.{places}f}"
+    return text.removeprefix("-") if not text.strip("-0.") else text
 
 
 def moment(days: float, step: float | None = 1.0) -> str:

@@ -10,7 +10,7 @@ cells, but not the marginal of the joint. A chain that hides cells at random whi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 Conditionals = Callable[["Rows"], "ColumnDensity | Tensor"]
 
 
-class Chain(TorchDistribution):  # type: ignore[misc]
+class Chain(TorchDistribution):
     """Rows (n, D) under `conditionals`, a function of the row so far.
 
     conditionals(rows) gives the likelihood of every column (a predictor or a ColumnDensity), the j-th of which may
     read only columns that come before it in `order` (positions in the row, the row's own order by default).
     """
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real_vector
     has_rsample = False
 
@@ -43,7 +43,9 @@ class Chain(TorchDistribution):  # type: ignore[misc]
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Chain:
         if torch.Size(batch_shape) != self.batch_shape:
-            raise ValueError("an autoregressive chain cannot sit under an enumerated latent: observe a predictor instead")
+            raise ValueError(
+                "an autoregressive chain cannot sit under an enumerated latent: observe a predictor instead"
+            )
         return self
 
     def _density(self, rows: Rows) -> ColumnDensity:
@@ -66,9 +68,9 @@ class Chain(TorchDistribution):  # type: ignore[misc]
                 known = known | _only(j, known)
                 continue
             visible = known & _before(j, self.order, known)
-            draw = self._density(rows.filled(x, visible)).sample()
-            draw = rows.codec.snap(draw)
-            x = torch.where(_only(j, x) & ~seen, draw, x)
+            column = self._density(rows.filled(x, visible)).draw(j)
+            drawn = rows.codec.snap(torch.where(_only(j, x), column[:, None], x))
+            x = torch.where(_only(j, x) & ~seen, drawn, x)
             known = known | _only(j, known)
         return x
 

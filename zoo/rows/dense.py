@@ -11,7 +11,7 @@ missing cells     a Gaussian marginalises them in closed form; any other density
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import MultivariateNormal
@@ -22,14 +22,14 @@ from torch.distributions import constraints
 from zoo.table.codec import Cells, Codec
 
 
-class Dense(TorchDistribution):  # type: ignore[misc]
+class Dense(TorchDistribution):
     """`base` over the numeric columns (batch, Dn), scored on `cells` where there are any.
 
     proposal  Gaussian over all numeric columns from which missing cells are proposed; needed only where `base` is
               not Gaussian itself
     """
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real_vector
     has_rsample = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from zoo.rows.cells import Family, Normal
 from zoo.table.codec import Cells, Codec
 
 
-class ColumnDensity(TorchDistribution):  # type: ignore[misc]
+class ColumnDensity(TorchDistribution):
     """Columns of a row, independent given their parameters: the product of one density or mass for each.
 
     numeric     family over the numeric columns, parameters (..., Dn), or None when they are observed elsewhere
@@ -27,7 +27,7 @@ class ColumnDensity(TorchDistribution):  # type: ignore[misc]
     enumerated site's (K, 1, ...) costs K tables, not K x N.
     """
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real_vector
     has_rsample = False
 
@@ -43,7 +43,9 @@ class ColumnDensity(TorchDistribution):  # type: ignore[misc]
         self.codec, self.numeric, self.binary, self.levels, self.cells = codec, numeric, binary, levels, cells
         schema = codec.schema
         width = len(schema.discrete) + (len(schema.numeric) if numeric is not None else 0)
-        super().__init__(binary.shape[:-1] if batch_shape is None else batch_shape, torch.Size([width]), validate_args=False)
+        super().__init__(
+            binary.shape[:-1] if batch_shape is None else batch_shape, torch.Size([width]), validate_args=False
+        )
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ColumnDensity:
         return ColumnDensity(self.codec, self.numeric, self.binary, self.levels, self.cells, torch.Size(batch_shape))
@@ -92,6 +94,21 @@ class ColumnDensity(TorchDistribution):  # type: ignore[misc]
         parts += [g.argmax(-1, keepdim=True) for g in gumbel.split(sizes, -1)] if sizes else []
         draw = torch.cat([p.to(torch.float64).expand(*self.binary.shape[:-1], p.shape[-1]) for p in parts], -1)
         return draw.expand(*sample_shape, *self.batch_shape, draw.shape[-1])
+
+    def draw(self, j: int) -> Tensor:
+        """A draw of the j-th column alone (batch,)."""
+        schema = self.codec.schema
+        n_numeric, n_plain = len(schema.numeric), len(schema.numeric) + len(schema.binary)
+        if j < n_numeric:
+            assert self.numeric is not None
+            return self.numeric.sample()[..., j]
+        if j < n_plain:
+            keep = self.codec.smoothing(2)
+            return torch.bernoulli((1 - keep) * torch.sigmoid(self.binary[..., j - n_numeric].double()) + keep / 2)
+        sizes = [c.n_logits for c in schema.categorical]
+        begin = sum(sizes[: j - n_plain])
+        log = self.levels[..., begin : begin + sizes[j - n_plain]]
+        return (log - torch.empty_like(log).exponential_().log()).argmax(-1).double()
 
     def complete(self, value: Tensor, seen: Tensor) -> Tensor:
         """`value` with its cells not seen drawn given the seen ones: independent of them, given the parameters."""
@@ -164,7 +181,7 @@ def log_masses(codec: Codec, logits: Tensor) -> Tensor:
 
 def offsets(codec: Codec, device: torch.device) -> Tensor:
     """Where each categorical column's levels begin among all levels."""
-    sizes = [0] + [c.n_logits for c in codec.schema.categorical][:-1]
+    sizes = [0, *(c.n_logits for c in codec.schema.categorical[:-1])]
     return torch.tensor(sizes, device=device).cumsum(0)
 
 
@@ -175,7 +192,6 @@ def _take(table: Tensor, index: Tensor) -> Tensor:
     if table.shape[-2] == 1:
         return table[..., 0, :][..., index]
     return table.gather(-1, index.expand(*table.shape[:-1], index.shape[-1]))
-
 
 
 def as_cells(x: Tensor, n_numeric: int) -> Cells:

@@ -71,7 +71,7 @@ class Rows:
 
     def plate(self) -> Any:
         """The plate of rows. Its scale, N / batch, is zoo's to own."""
-        return pyro.plate("rows", self.total, subsample=torch.arange(self.n, device=self.given.device))
+        return pyro.plate("rows", int(self.total), subsample=torch.arange(self.n, device=self.given.device))
 
     def observe(self, thing: Any, columns: str = "all", proposal: Any = None) -> Tensor:
         """Say how columns are distributed; returns the data, or a draw where there is none.
@@ -86,11 +86,17 @@ class Rows:
         if columns not in OBSERVED:
             raise ValueError(f"rows.observe: columns must be one of {', '.join(OBSERVED)}, got {columns!r}")
         schema = self.schema
-        span = slice(*{"all": (None, None), "numeric": (None, len(schema.numeric)), "discrete": (len(schema.numeric), None)}[columns])
+        span = slice(
+            *{"all": (None, None), "numeric": (None, len(schema.numeric)), "discrete": (len(schema.numeric), None)}[
+                columns
+            ]
+        )
         if not schema.modelled[span]:
             return torch.zeros(self.n, 0, dtype=torch.float64, device=self.given.device)
         density = self._density(thing, columns, proposal)
-        value: Tensor = pyro.sample(OBSERVED[columns], density, obs=None if self.cells is None else self.cells.x[:, span])
+        value: Tensor = pyro.sample(
+            OBSERVED[columns], density, obs=None if self.cells is None else self.cells.x[:, span]
+        )
         return value
 
     def _density(self, thing: Any, columns: str, proposal: Any) -> Any:

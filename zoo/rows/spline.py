@@ -72,4 +72,3 @@ def _log_cauchy(x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
     mass = torch.atan2(torch.where(wide, width, 1.0), 1 + lo * hi) / math.pi
     average = mass.log() - torch.where(wide, width, 1.0).log()
     return torch.where(wide, average, -math.log(math.pi) - torch.log1p(x.square()))
-

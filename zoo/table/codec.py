@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError, ZooWarning, nearest
-from zoo.table.cells import label, labels, numeric_values
-from zoo.table.schema import Column, Schema
+from zoo.table.cells import labels, numeric_values
+from zoo.table.schema import UNSEEN, Column, Schema
 
 
 class Cells(NamedTuple):
@@ -55,6 +55,7 @@ class Codec(nn.Module):
     given_loc: Tensor
     given_scale: Tensor
     rows: Tensor
+    step: Tensor
 
     def __init__(self, schema: Schema):
         super().__init__()
@@ -73,6 +74,7 @@ class Codec(nn.Module):
         self.register_buffer("rows", torch.tensor(0.0, dtype=torch.float64))
         step = [c.step or 0.0 for c in schema.numeric]
         self.register_buffer("step", torch.tensor(step, dtype=torch.float64), persistent=False)
+        self._known: dict[str, Any] = {}  # what follows from the buffers, computed once
 
     @classmethod
     def fit(cls, schema: Schema, frame: pd.DataFrame) -> Codec:
@@ -90,6 +92,7 @@ class Codec(nn.Module):
                 v = numeric_values(_column(frame, column.name), column)
                 codec.given_loc[j], codec.given_scale[j] = _moments(v[~np.isnan(v)])
         codec.rows.fill_(len(frame))
+        codec._known.clear()
         return codec
 
     # ---- encode
@@ -101,9 +104,9 @@ class Codec(nn.Module):
         seen takes its column's reserved level, with a ZooWarning.
         """
         schema, n = self.schema, len(frame)
-        numeric = torch.from_numpy(self._numeric(frame, schema.numeric))
+        numeric = torch.from_numpy(self._numeric(frame, schema.numeric)).to(self.loc.device)
         codes = [torch.tensor(_codes(_column(frame, c.name), c)) for c in schema.discrete]
-        discrete = torch.stack(codes, -1) if codes else torch.zeros(n, 0, dtype=torch.float64)
+        discrete = (torch.stack(codes, -1) if codes else torch.zeros(n, 0, dtype=torch.float64)).to(self.loc.device)
         seen = torch.cat([~numeric.isnan(), ~discrete.isnan()], -1)
         cells = self._cells(numeric.nan_to_num(0.0) if n else numeric, seen, discrete.nan_to_num(0.0))
         return Encoded(cells, self._weight(frame), self._group(frame), self._given(frame))
@@ -187,7 +190,8 @@ class Codec(nn.Module):
         out = {}
         for j, column in enumerate(self.schema.modelled):
             cells = _restore_numbers(values[:, j], column) if j < k else _restore_levels(codes[:, j - k], column)
-            out[column.name] = cells.mask(hidden[:, j]) if hidden[:, j].any() else _restore_dtype(cells, column)
+            cells = _restore_dtype(cells, column)
+            out[column.name] = cells.mask(hidden[:, j]) if hidden[:, j].any() else cells
         return pd.DataFrame({c.name: out[c.name] for c in self.schema.columns if c.name in out})
 
     # ---- the map, one numeric column a coordinate
@@ -207,7 +211,9 @@ class Codec(nn.Module):
         return out
 
     def _has(self, transform: str) -> Tensor:
-        return torch.tensor([c.transform == transform for c in self.schema.numeric], dtype=torch.bool, device=self.loc.device)
+        return torch.tensor(
+            [c.transform == transform for c in self.schema.numeric], dtype=torch.bool, device=self.loc.device
+        )
 
     def _transform(self, v: Tensor, columns: slice) -> Tensor:
         log, arcsinh = self._has("log")[columns], self._has("arcsinh")[columns]
@@ -228,14 +234,31 @@ class Codec(nn.Module):
     @property
     def min_scale(self) -> Tensor:
         """(Dn,) smallest scale a head may take, in codec units: a tenth of a cell, or 1e-3 standard deviations."""
+        if "min_scale" not in self._known:
+            self._known["min_scale"] = self._min_scale()
+        known: Tensor = self._known["min_scale"]
+        return known
+
+    def _min_scale(self) -> Tensor:
         centre = self._round(self.inverse(torch.zeros(1, len(self.loc), dtype=torch.float64, device=self.loc.device)))
         width = self.forward(centre + self.step / 2) - self.forward(centre - self.step / 2)
         return torch.where(self.step > 0, 0.1 * width[0], 1e-3)
 
     def smoothing(self, levels: int) -> float:
         """Share of a column's mass spread evenly over its levels: a tenth of a row for each."""
+        if "rows" not in self._known:
+            self._known["rows"] = float(self.rows)
         pseudo = 0.1 * levels
-        return pseudo / (float(self.rows) + pseudo)
+        return pseudo / (float(self._known["rows"]) + pseudo)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Codec:
+        self._known.clear()  # the buffers move to another device
+        super()._apply(fn, recurse)
+        return self
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._known.clear()
+        super()._load_from_state_dict(*args)
 
 
 def one_hot(codes: Tensor, levels: int) -> Tensor:
@@ -267,7 +290,9 @@ def _spread(v: np.ndarray) -> float:
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:
     if name not in frame:
-        raise UserError(f"the table has no column {name!r}, which the model was fitted on", nearest(name, map(str, frame.columns)))
+        raise UserError(
+            f"the table has no column {name!r}, which the model was fitted on", nearest(name, map(str, frame.columns))
+        )
     return frame[name]
 
 
@@ -280,7 +305,9 @@ def _codes(series: pd.Series, column: Column) -> np.ndarray:
     if unseen.any():
         new = sorted(set(names[unseen]))
         text = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
-        where = f"column {column.name!r} holds {text}, never seen before (first in row {int(np.flatnonzero(unseen)[0])})"
+        where = (
+            f"column {column.name!r} holds {text}, never seen before (first in row {int(np.flatnonzero(unseen)[0])})"
+        )
         if column.kind == "binary":
             raise UserError(
                 f"{where}; it is binary with the levels {column.levels[0]!r} and {column.levels[1]!r}",
@@ -300,21 +327,26 @@ def _restore_numbers(values: np.ndarray, column: Column) -> pd.Series:
 
 
 def _restore_levels(codes: np.ndarray, column: Column) -> pd.Series:
-    return pd.Series(np.array([*column.levels, label("<unseen>")], dtype=object)[codes])
+    return pd.Series(np.array([*column.levels, UNSEEN], dtype=object)[codes])
 
 
 def _restore_dtype(cells: pd.Series, column: Column) -> pd.Series:
     """The cells in the dtype the column was read with, where they fit it."""
     dtype = column.dtype
     try:
-        if "bool" in dtype.lower():
-            return cells.map({"True": True, "False": False}).astype(dtype)
+        if "bool" in dtype.lower() or (dtype == "object" and set(column.levels) == {"True", "False"}):
+            return cells.map({"True": True, "False": False}).astype(dtype)  # type: ignore[call-overload]
+        if column.kind == "time" and dtype == "object":
+            return cells.dt.date.astype(dtype) if column.step == 1 else cells.astype(dtype)
+        if column.kind == "time" and "," in dtype:  # datetime64[us, Europe/Berlin]
+            return cells.dt.tz_localize("UTC").astype(dtype)
         if dtype == "category":
-            return cells.astype(pd.CategoricalDtype([*column.levels], ordered=column.kind == "ordinal"))
+            unseen = [UNSEEN] if (cells == UNSEEN).any() else []
+            return cells.astype(pd.CategoricalDtype([*column.levels, *unseen], ordered=column.kind == "ordinal"))
         if cells.dtype == object and any(t in dtype.lower() for t in ("int", "float")):
             cells = pd.to_numeric(cells)
         if "int" in dtype.lower():
             cells = cells.round()
-        return cells.astype(dtype)
+        return cells.astype(dtype)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
         return cells.infer_objects()

@@ -17,8 +17,9 @@ _MOMENT = 1e-4 / 86400  # error of a time in days
 def lattice_step(values: np.ndarray) -> float | None:
     """The step (in column units) of the lattice that numbers (n,) without NaN lie on, none where they have a density.
 
-    It is the coarsest of 1, 2 and 5 times a power of ten from 1e-6 to 1e12 that (nearly) all are multiples of, if its cells are
-    worth telling apart: wider than a thousandth of a robust standard deviation, or with more than 5% repeated values.
+    It is the coarsest of 1, 2 and 5 times a power of ten from 1e-6 to 1e12 that (nearly) all are multiples of, if its
+    cells are worth telling apart: wider than a thousandth of a robust standard deviation, or more than 5% of the values
+    are repeated.
     """
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < 2:

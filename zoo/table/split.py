@@ -19,11 +19,17 @@ class Split(NamedTuple):
     test: np.ndarray
 
 
-def split(n: int, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
-    """Shuffle n rows by seed and part them; each share asked for gets at least one row."""
+def share(n: int) -> float:
+    """Share of n rows to choose on, and to judge on: a tenth, and a fifth of a table too small for a tenth to tell."""
+    return 0.1 if n >= 2000 else 0.2
+
+
+def split(n: int, seed: int = 0, test: bool = True) -> Split:
+    """Shuffle n rows by seed and part them by `share`; without `test` no row is held out to judge."""
     if n < MIN_ROWS:
         raise UserError(f"the table has {n} row{'s' * (n != 1)}; fitting needs at least {MIN_ROWS}")
     order = np.random.default_rng(seed).permutation(n)
-    n_validation, n_test = (max(1, round(share * n)) if share > 0 else 0 for share in (validation, test))
-    parts = np.split(order, [n - n_validation - n_test, n - n_test])
+    held = round(share(n) * n)
+    n_test = held if test else 0
+    parts = np.split(order, [n - held - n_test, n - n_test])
     return Split(*(np.sort(part) for part in parts))

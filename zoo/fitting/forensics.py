@@ -32,7 +32,9 @@ def explain(model: Model, rows: Rows, index: torch.Tensor, step: int) -> NonFini
             bad = ~torch.isfinite(log.reshape(-1, log.shape[-1]) if log.dim() else log.reshape(1, 1)).all(0)
             where = f"site {name!r}"
             if isinstance(site["fn"], ColumnDensity):
-                cells = ~torch.isfinite(site["fn"].log_cells(site["value"]).reshape(-1, rows.n, site["value"].shape[-1]))
+                cells = ~torch.isfinite(
+                    site["fn"].log_cells(site["value"]).reshape(-1, rows.n, site["value"].shape[-1])
+                )
                 columns = [rows.schema.names[j] for j in cells.any(0).any(0).nonzero()[:, 0].tolist()]
                 where += f", column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns))}"
             positions = index[bad.nonzero()[:, 0] % len(index)].tolist() if len(bad) > 1 else []

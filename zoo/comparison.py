@@ -277,7 +277,11 @@ def line_up(schema: Schema, rows: int, registry: Registry) -> tuple[list[str], d
         "factor-analysis": (numeric > 2, "numeric columns with errors of their own", "too few numeric columns"),
         "vae": (enough and schema.width > 2, "curved structure, an embedding", "under 100 training rows"),
         "chain": (enough and len(schema.modelled) > 1, f"exact on {both}", "under 100 training rows, or one column"),
-        "nsf": (enough and numeric > 1, "smooth non-Gaussian numbers", "under 100 training rows, or one numeric column"),
+        "nsf": (
+            enough and numeric > 1,
+            "smooth non-Gaussian numbers",
+            "under 100 training rows, or one numeric column",
+        ),
     }
     chosen = [model for model, (fits, *_) in rules.items() if fits and model in registry]
     reasons = {model: why[0] if fits else f"left out: {why[-1]}" for model, (fits, *why) in rules.items()}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from zoo.fit.forensics import explain
-from zoo.fit.settings import FitSettings
-from zoo.fit.step import EagerStep, Step
+from zoo.fitting.forensics import explain
+from zoo.fitting.settings import FitSettings
+from zoo.fitting.step import EagerStep, Step
 from zoo.objectives.log_weights import log_weights
 from zoo.rows.rows import Rows
 from zoo.scope import scope
@@ -28,7 +28,7 @@ CHUNK = 8192
 
 @dataclass
 class Fitted:
-    """What happened. history: one dict for each look (step, epoch, loss, validation, seconds); higher validation is better."""
+    """What happened. history: a dict for each look: step, epoch, loss, validation (higher is better), seconds."""
 
     seconds: float = 0.0
     steps: int = 0
@@ -64,11 +64,16 @@ def fit(
         finished = model.initialise(train)
         fitted = Fitted()
         if not finished or model.guide_parameters():
-            model.program.requires_grad_(not finished)
+            # a finished start stays as it is, and only the guide is left to fit
+            parts = (model.program, model.heads) if finished else ()
+            frozen = [p for part in parts for p in part.parameters() if p.requires_grad]
             try:
+                for parameter in frozen:
+                    parameter.requires_grad_(False)
                 _Loop(model, train, validation, settings, deadline, progress, started, fitted).run()
             finally:
-                model.program.requires_grad_(True)
+                for parameter in frozen:
+                    parameter.requires_grad_(True)
         model.eval()
         fitted.seconds = time.perf_counter() - started
         return fitted

@@ -12,9 +12,9 @@ import torch
 
 from zoo.errors import UserError
 from zoo.evaluate.likelihood import score
-from zoo.fit.forensics import NonFiniteError
-from zoo.fit.loop import Fitted, Progress, fit
-from zoo.fit.settings import FitSettings
+from zoo.fitting.forensics import NonFiniteError
+from zoo.fitting.loop import Fitted, Progress, fit
+from zoo.fitting.settings import FitSettings
 from zoo.model import Model
 from zoo.recipe import Recipe
 from zoo.rows.rows import Rows
@@ -115,7 +115,9 @@ def pick_device(name: str = "auto") -> tuple[torch.device, str]:
     """The device to fit on and why: "auto" takes CUDA where there is one."""
     if name == "auto":
         found = torch.cuda.is_available()
-        return torch.device("cuda" if found else "cpu"), "a CUDA device is there" if found else "no CUDA device was found"
+        return torch.device(
+            "cuda" if found else "cpu"
+        ), "a CUDA device is there" if found else "no CUDA device was found"
     try:
         device = torch.device(name)
     except RuntimeError:

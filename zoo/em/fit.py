@@ -1,0 +1,104 @@
+"""Starting mixtures from data: k-means++ and batched EM restarts on a subsample, then EM on all rows.
+
+All restarts and components are one batch, and both steps of EM are linear in per-row features (values and squares, or
+all products for a full covariance), so an iteration is two matrix products. Rows with missing cells are handled
+exactly: by masks where columns are independent given the cluster, by the conditional Gaussian of each pattern of
+missing cells where they are not. Dempster, Laird & Rubin 1977; Ghahramani & Jordan 1994.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoo.em.data import Data, Theta
+from zoo.em.moves import split_and_merge
+from zoo.em.seeds import seeds
+from zoo.em.steps import ROUGH, climb, m_step, mean_log, statistics
+from zoo.rows.rows import Rows
+
+SUBSAMPLE = 4000
+WIDE = 0.7
+
+
+def spread_shape(covariance: str, components: int, n: int) -> tuple[int, ...]:
+    """Shape of the `spread` parameter: raw Cholesky factors, or log-scales."""
+    return {
+        "full": (components, n, n),
+        "tied": (1, n, n),
+        "diagonal": (components, n),
+        "spherical": (components, 1),
+    }[covariance]
+
+
+def tril(raw: Tensor) -> Tensor:
+    """Cholesky factor (..., D, D) of an unconstrained square: its diagonal is positive."""
+    return raw.tril(-1) + torch.diag_embed(raw.diagonal(dim1=-2, dim2=-1).exp())
+
+
+@dataclass
+class Start:
+    """Parameters of a mixture of K components.
+
+    log_weights (K,), loc (K, Dn), spread as `spread_shape`, rest (K, schema.rest) logits, log_likelihood per row.
+    wide: some rounded column's cell is so wide beside a component's scale that its midpoint density is a poor stand-in
+    for the cell's average, so that this start is not quite the maximum.
+    """
+
+    log_weights: Tensor
+    loc: Tensor
+    spread: Tensor
+    rest: Tensor
+    log_likelihood: float
+    wide: bool
+
+    def covariance(self, k: int) -> Tensor:
+        factor = tril(self.spread[k])
+        return factor @ factor.T
+
+
+def fit(rows: Rows, components: int, covariance: str, restarts: int = 10, keep: int = 3) -> Start:
+    """Maximum likelihood of a mixture on these rows; rounded columns are taken as densities.
+
+    components  K; never more than there are rows
+    restarts    k-means++ starts run on a subsample; the best `keep` go on to all rows, the best of those is returned
+    """
+    data = Data.of(rows, covariance)
+    if components == 1:
+        resp = data.weight[:, None, None]
+        theta = m_step(data, statistics(data, resp, None))
+        return _finish(data, climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta)), 0)
+    small = data.take(torch.randperm(data.n)[:SUBSAMPLE]).imputed()
+    theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
+    theta, score = climb(small, theta, 25)
+    theta, score = climb(data.imputed(), theta.best(score, keep), 200, ROUGH)
+    if components > 2:
+        theta, score = split_and_merge(small, data.imputed(), theta.best(score, 1), score.amax())
+    if data.needs_patterns:
+        theta, score = climb(data, theta.best(score, 1), 60)
+    return _finish(data, (theta, score), int(score.argmax()))
+
+
+def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:
+    theta, score = climbed
+    cov = theta.cov[best]
+    if data.dense:
+        cov = cov[:1] if data.covariance == "tied" else cov
+        factor = torch.linalg.cholesky(cov) if cov.numel() else cov
+        diagonal = factor.diagonal(dim1=-2, dim2=-1)
+        spread = factor.tril(-1) + torch.diag_embed(diagonal.log())
+    else:
+        # heads add their floor in quadrature
+        spread = 0.5 * (cov - data.floor).clamp_min(1e-12).log()
+        spread = spread[:, :1] if data.covariance == "spherical" else spread
+    masses = theta.masses[:, best].T
+    n_binary = sum(size == 2 for size in data.sizes)
+    logit = [masses[:, 2 * j + 1] - masses[:, 2 * j] for j in range(n_binary)]
+    rest = torch.cat([torch.stack(logit, -1), masses[:, 2 * n_binary :]], -1) if n_binary else masses
+    scale = cov.diagonal(dim1=-2, dim2=-1).sqrt() if data.dense else cov.sqrt()
+    wide = bool((data.width > WIDE * scale).any())
+    return Start(
+        theta.log_weights[best], theta.loc[best], spread.contiguous(), rest.contiguous(), float(score[best]), wide
+    )

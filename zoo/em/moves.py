@@ -1,0 +1,83 @@
+"""Out of a local maximum: split-and-merge moves."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from zoo.em.data import Data, Theta
+from zoo.em.steps import ROUGH, climb, log_joint_of, mean_log
+
+MOVES, ROUNDS = 12, 8
+
+
+def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tuple[Theta, Tensor]:
+    """Merge two components that share rows, split one that fits its rows badly, climb; keep what is better.
+
+    Many such moves are tried at once on the subsample, and the best one on all rows, until one fails. Ueda et al. 2000.
+    """
+    here = mean_log(small, theta)[0]
+    for _ in range(ROUNDS):
+        tried, value = climb(small, _moved(small, theta), 20)
+        if value.amax() < here:
+            break
+        better, new = climb(data, tried.best(value, 1), 200, ROUGH)
+        if new[0] < score + 1e-4:
+            break
+        theta, score = better, new[0]
+        here = mean_log(small, theta)[0]
+    return climb(data, theta, 200)
+
+
+def _moved(data: Data, theta: Theta) -> Theta:
+    """MOVES copies of one mixture (R = 1), each with one pair merged and another component split."""
+    k = theta.log_weights.shape[1]
+    log_joint = log_joint_of(data, theta)[:, 0]
+    resp = torch.softmax(log_joint, -1)
+    share = resp / resp.square().sum(0).sqrt().clamp_min(1e-12)
+    likeness = (share.T @ share).triu(1).flatten()
+    pairs = likeness.topk(min(2 * MOVES, k * (k - 1) // 2)).indices
+    # a component fits badly where its rows are less likely under it than a Gaussian's would be
+    fit = (resp * (log_joint - theta.log_weights[0])).sum(0) / resp.sum(0).clamp_min(1e-6)
+    entropy = _entropy(theta)[0]
+    bad = torch.softmax((-entropy - fit) / 2, -1) + theta.log_weights[0].exp()
+    many = [t.expand(MOVES, *t.shape[1:]).clone() for t in (theta.log_weights, theta.loc, theta.cov)]
+    out = Theta(many[0], many[1], many[2], theta.masses.expand(-1, MOVES, -1).clone())
+    for m in range(MOVES):
+        pair = int(pairs[m % len(pairs)]) if m < MOVES // 2 else int(pairs[torch.randint(len(pairs), ())])
+        i, j = divmod(pair, k)
+        others = bad.clone()
+        others[[i, j]] = 0
+        _merge_then_split(out, m, i, j, int(torch.multinomial(others, 1)))
+    return out
+
+
+def _entropy(theta: Theta) -> Tensor:
+    """Minus the mean log-density of a component under itself, up to its levels' part (R, K)."""
+    dense = theta.cov.dim() == 4
+    log_det = torch.linalg.slogdet(theta.cov).logabsdet if dense else theta.cov.log().sum(-1)
+    levels = -(theta.masses.exp() * theta.masses).sum(0)
+    return 0.5 * (log_det + theta.loc.shape[-1] * (1 + math.log(2 * math.pi))) + levels
+
+
+def _merge_then_split(theta: Theta, m: int, i: int, j: int, s: int) -> None:
+    """In copy m: i becomes i and j together (same mean and covariance); j and s become the two halves of s."""
+    w = theta.log_weights[m].exp()
+    a = w[i] / (w[i] + w[j])
+    gap = theta.loc[m, i] - theta.loc[m, j]
+    dense = theta.cov.dim() == 4
+    between = gap[:, None] * gap if dense else gap.square()
+    theta.cov[m, i] = a * theta.cov[m, i] + (1 - a) * theta.cov[m, j] + a * (1 - a) * between
+    theta.loc[m, i] = a * theta.loc[m, i] + (1 - a) * theta.loc[m, j]
+    theta.masses[:, m, i] = torch.logaddexp(theta.masses[:, m, i] + a.log(), theta.masses[:, m, j] + (1 - a).log())
+    theta.log_weights[m, i] = (w[i] + w[j]).log()
+    cov = theta.cov[m, s]
+    step = torch.randn(cov.shape[-1], dtype=cov.dtype)
+    step = torch.linalg.cholesky(cov) @ step if dense else cov.sqrt() * step
+    step = step / max(1.0, float(step.numel()) ** 0.5)
+    theta.cov[m, j] = cov
+    theta.loc[m, j], theta.loc[m, s] = theta.loc[m, s] + step, theta.loc[m, s] - step
+    theta.masses[:, m, j] = theta.masses[:, m, s] + 0.3 * torch.randn(len(theta.masses), dtype=cov.dtype)
+    theta.log_weights[m, [j, s]] = (w[s] / 2).log()
