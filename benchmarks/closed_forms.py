@@ -23,7 +23,15 @@ import zoo
 from zoo.errors import ZooWarning
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-TABLES = {"wine": 3, "iris": 3, "breast-cancer": 5, "housing.csv": 20, "magic04.data.gz": 20, "68983.csv.gz": 10, "s1.data.gz": 15}
+TABLES = {
+    "wine": 3,
+    "iris": 3,
+    "breast-cancer": 5,
+    "housing.csv": 20,
+    "magic04.data.gz": 20,
+    "68983.csv.gz": 10,
+    "s1.data.gz": 15,
+}
 
 
 def numeric(name: str, data: Path) -> pd.DataFrame:
@@ -37,7 +45,7 @@ def numeric(name: str, data: Path) -> pd.DataFrame:
 
 def fitted(model: str, frame: pd.DataFrame, seed: int = 0, **settings: object) -> tuple[float, float]:
     """Mean training log-likelihood of standardised rows, and seconds, of a zoo model."""
-    schema = zoo.infer_schema(frame, kinds={c: "continuous" for c in frame})
+    schema = zoo.infer_schema(frame, kinds=dict.fromkeys(frame, "continuous"))
     started = time.perf_counter()
     estimator = zoo.Estimator(model, settings=settings, seed=seed).fit_parts(frame, None, schema)
     return estimator.score(frame), time.perf_counter() - started
@@ -62,19 +70,33 @@ def rows(name: str, components: int, data: Path) -> list[dict[str, object]]:
     def add(model: str, ours: tuple[float, float], theirs: float, seconds: float, peer: str) -> None:
         value = ours[0] + jacobian
         line = {"table": name, "rows": len(z), "columns": z.shape[1], "model": model, "ours": value, "peer": peer}
-        out.append(line | {"theirs": theirs, "ours - theirs": value - theirs, "seconds": ours[1], "peer seconds": seconds})
+        out.append(
+            line | {"theirs": theirs, "ours - theirs": value - theirs, "seconds": ours[1], "peer seconds": seconds}
+        )
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in out[-1].items()}, flush=True)
 
     add("ppca", fitted("ppca", frame, dim=dim), closed_form_ppca(z, dim), 0.0, "closed form")
     assert abs(PCA(dim).fit(z).score(z) - closed_form_ppca(z, dim)) < 0.05
     started = time.perf_counter()
     peer = FactorAnalysis(dim, tol=1e-6, max_iter=5000).fit(z).score(z)
-    add("factor-analysis", fitted("factor-analysis", frame, dim=dim), peer, time.perf_counter() - started, "scikit-learn")
+    add(
+        "factor-analysis",
+        fitted("factor-analysis", frame, dim=dim),
+        peer,
+        time.perf_counter() - started,
+        "scikit-learn",
+    )
     started = time.perf_counter()
     best = GaussianMixture(components, n_init=10, reg_covar=1e-6, max_iter=500, random_state=0).fit(z).score(z)
     seconds = time.perf_counter() - started
     for seed in range(3):
-        add(f"gmm K={components} seed {seed}", fitted("gmm", frame, seed, components=components), best, seconds, "scikit-learn, 10 starts")
+        add(
+            f"gmm K={components} seed {seed}",
+            fitted("gmm", frame, seed, components=components),
+            best,
+            seconds,
+            "scikit-learn, 10 starts",
+        )
     return out
 
 

@@ -215,7 +215,7 @@ def test_scale_law_of_the_codec(transform, step):
 def test_log_transform_refuses_what_has_no_logarithm():
     frame = pd.DataFrame({"x": [1.5, 2.5, 0.3, 0.9]})
     codec = Codec.fit(infer_schema(frame).with_column("x", transform="log"), frame)
-    with pytest.raises(UserError, match="'x' has the transform log and holds 0 in row 1.*arcsinh"):
+    with pytest.raises(UserError, match=r"'x' has the transform log and holds 0 in row 1.*arcsinh"):
         codec.encode(pd.DataFrame({"x": [1.0, 0.0]}))
 
 
@@ -255,12 +255,12 @@ def test_a_third_value_of_a_binary_column_is_refused(frame, codec):
 
 def test_a_missing_column_is_refused_with_the_nearest_name(frame, codec):
     renamed = frame.rename(columns={"rounded": "roundd"})
-    with pytest.raises(UserError, match="no column 'rounded'.*did you mean 'roundd'"):
+    with pytest.raises(UserError, match=r"no column 'rounded'.*did you mean 'roundd'"):
         codec.encode(renamed)
 
 
 def test_text_where_numbers_were_is_refused(frame, codec):
-    with pytest.raises(UserError, match="'float'.*needs numbers.*'high' in row 2"):
+    with pytest.raises(UserError, match=r"'float'.*needs numbers.*'high' in row 2"):
         codec.encode(frame.assign(float=["1", "2", "high"] + ["3"] * (N - 3)))
 
 
@@ -276,7 +276,7 @@ def test_an_empty_table_and_one_of_no_columns(frame, codec):
     assert cells.x.shape == (0, len(codec.schema.modelled))
     assert list(codec.decode(cells.x)) == list(frame)
     ignored = Schema(columns=(Column(name="a", kind="ignored", note="constant"),))
-    with pytest.raises(UserError, match="no column is left.*a: constant"):
+    with pytest.raises(UserError, match=r"no column is left.*a: constant"):
         Codec(ignored)
 
 

@@ -193,7 +193,7 @@ def test_schedules_and_annealing():
     betas = []
 
     def spy(step, planned, look):
-        betas.append((float(model.objective.progress) / model.objective.anneal))
+        betas.append(float(model.objective.progress) / model.objective.anneal)
 
     fit(model, rows, None, FitSettings(steps=100, batch=100), progress=spy)
     assert betas == pytest.approx([0.48, 0.98, 1.48, 1.98])

@@ -20,13 +20,13 @@ from sklearn import datasets, decomposition, mixture
 from torch.distributions import constraints
 
 from zoo import run
+from zoo.em import fit as em
 from zoo.errors import UserError, ZooWarning
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import k_hat, score
 from zoo.fitting.loop import Fitted, fit
 from zoo.fitting.settings import FitSettings
 from zoo.objectives.log_weights import log_weights
-from zoo.em import fit as em
 from zoo.recipe import Recipe
 from zoo.registry import Layer, Registry, builtin_file
 from zoo.rows.cells import NARROW, Normal, NormalMixture

@@ -6,6 +6,7 @@ Bad input is one line on standard error and exit code 2; a traceback only with -
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -19,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from zoo.errors import UserError, ZooWarning
+from zoo.errors import UserError, ZooWarning, nearest
 
 app = typer.Typer(
     help="Density estimation and clustering on your own table: fit, compare, score, cluster, sample, impute.",
@@ -169,9 +170,7 @@ def show(
     recipe = Registry.load(models_file).recipe(model, sets or []).check()
     if json_:
         return _print_json({"model": recipe.model, "process": process(recipe), **recipe.to_table()})
-    out.print(process(recipe), markup=False, highlight=False)
-    out.print()
-    out.print(recipe.to_toml(), markup=False, highlight=False, soft_wrap=True)
+    _print(f"{process(recipe)}\n\n{recipe.to_toml()}")
 
 
 @app.command()
@@ -258,7 +257,7 @@ def fit(
     }  # fmt: skip
     with new_folder(output) as folder:
         estimator.write(folder, score=scores.to_json(), table=_name(table))
-        write_report(folder)
+        write_report(folder, models_file, {model: estimator})
     if json_:
         return _print_json(document)
     for choice in estimator.choices_:
@@ -282,24 +281,26 @@ def compare(
     """Fit several models to one table and rank them by held-out log-likelihood."""
     from zoo.comparison import compare as run_comparison
     from zoo.registry import parse_set
+    from zoo.run import check_free
 
+    check_free(output)
+    settings, budget = dict(map(parse_set, sets or [])), _seconds(time_budget)
+    names = None if models is None else _split([models])
     reading = Reading(schema, kind, ignore, missing, header, columns, sep, weight, group, given)
     frame = reading.read(table)
     found = reading.schema_of(frame)
-    names = None if models is None else _split([models])
-    settings = dict(map(parse_set, sets or []))
     started = time.perf_counter()
     with _progress(json_) as told:
         result = run_comparison(
-            frame, names, schema=found, settings=settings, seed=seed, device=device, time_budget=_seconds(time_budget),
-            models_file=models_file, name=Path(table).name, told=told,
+            frame, names, schema=found, settings=settings, seed=seed, device=device, time_budget=budget,
+            models_file=models_file, name=_name(table), told=told,
         )  # fmt: skip
     result.best  # noqa: B018  (refuses a comparison in which nothing could be fitted)
     result.save(output)
     if json_:
         return _print_json(result.to_json())
     _print_ranking(result.to_json())
-    err.print(f"wrote {output}/report.html in {time.perf_counter() - started:.0f} s", highlight=False)
+    _note(f"wrote {output}/report.html in {time.perf_counter() - started:.0f} s")
 
 
 # ---------------------------------------------------------------- verbs on a run
@@ -310,10 +311,12 @@ Read = Callable[..., Any]
 @app.command()
 def score(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
-    particles: Annotated[int | None, typer.Option("--particles", help="draws of the latents for each row, where the number is a bound")] = None,
+    particles: Annotated[int | None, typer.Option("--particles", min=1, help="draws of the latents for each row, where the number is a bound")] = None,
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None,
 ) -> None:  # fmt: skip
     """Log-density of each row: the mean is printed, the rows go to -o."""
+    import numpy as np
+
     estimator, frame = _load(run, table, models_file, missing, header, columns, sep)
     scores = estimator.log_likelihood(frame, particles)
     if output is not None:
@@ -321,9 +324,13 @@ def score(
 
         values = {"log_likelihood": scores.log_likelihood, "elbo": scores.elbo, "monte_carlo_error": scores.monte_carlo}
         _write(pd.DataFrame(values, index=frame.index), output)
+    impossible = np.flatnonzero(np.isneginf(scores.log_likelihood))
+    if len(impossible):
+        message = f"{_count(len(impossible), 'row')} too far out for the density to be told from 0: -inf"
+        warnings.warn(f"{message} (first in row {impossible[0]})", ZooWarning, stacklevel=1)
     if json_:
         return _print_json(scores.to_json())
-    out.print(_sentence(scores.to_json()), highlight=False)
+    _print(_sentence(scores.to_json()))
 
 
 @app.command()
@@ -343,15 +350,14 @@ def cluster(
         return _print_json(
             {"clusters": len(sizes), "sizes": {str(k): int(v) for k, v in sizes.items()}, "unsure": unsure}
         )
-    out.print(_grid(profiles(frame, assigned["cluster"], estimator.schema_).reset_index()))
-    out.print(
-        f"{len(sizes)} clusters; {unsure} of {len(frame)} rows unsure (no cluster above {UNSURE:.0%})", highlight=False
-    )
+    _print(_grid(profiles(frame, assigned["cluster"], estimator.schema_).reset_index()))
+    found = _count(len(sizes), "cluster")
+    _print(f"{found}; {unsure} of {len(frame)} rows unsure (no cluster above {UNSURE:.0%})")
 
 
 @app.command()
 def embed(
-    run: RunArg, table: TableArg, output: Output = None, models_file: ModelsFile = None,
+    run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None,
 ) -> None:  # fmt: skip
     """Posterior mean of the continuous latents of each row, as a table."""
@@ -359,32 +365,34 @@ def embed(
 
     estimator, frame = _load(run, table, models_file, missing, header, columns, sep)
     z = estimator.transform(frame)
-    _write(pd.DataFrame(z, columns=[f"z{j + 1}" for j in range(z.shape[1])], index=frame.index), output)
+    _give(pd.DataFrame(z, columns=[f"z{j + 1}" for j in range(z.shape[1])], index=frame.index), output, json_)
 
 
 @app.command()
 def sample(
     run: RunArg,
-    rows: Annotated[int, typer.Option("-n", "--rows", help="how many")] = 100,
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="how many")] = 100,
     given: Annotated[list[str] | None, typer.Option("--given", help="column=value, for a conditional model")] = None,
-    seed: Seed = 0, output: Output = None, models_file: ModelsFile = None,
+    seed: Seed = 0, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
 ) -> None:  # fmt: skip
     """Rows drawn from the fitted density, in the table's units."""
     import pandas as pd
 
     from zoo.estimator import Estimator
 
-    if rows < 1:
-        raise UserError(f"--rows {rows}: expected at least 1")
     values = dict(_assignment(text) for text in given or [])
     estimator = Estimator.load(run, models_file)
-    _write(estimator.sample(rows, seed, pd.DataFrame([values]) if values else None), output)
+    known = [column.name for column in estimator.schema_.given_columns]
+    for name in values:
+        if known and name not in known:
+            raise UserError(f"--given {name}: this run is not conditional upon {name!r}", nearest(name, known))
+    _give(estimator.sample(rows, seed, pd.DataFrame([values]) if values else None), output, json_)
 
 
 @app.command()
 def impute(
-    run: RunArg, table: TableArg, output: Output = None, models_file: ModelsFile = None,
-    draws: Annotated[int | None, typer.Option("--draws", help="write this many draws of each row instead of one best guess")] = None,
+    run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
+    draws: Annotated[int | None, typer.Option("--draws", min=1, help="write this many draws of each row instead of one best guess")] = None,
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None,
 ) -> None:  # fmt: skip
     """The table with its missing cells filled in."""
@@ -395,18 +403,22 @@ def impute(
         completed = estimator.impute(frame)
     else:
         many = estimator.impute(frame, draws=draws)
+        if "draw" in frame:
+            raise UserError("the table has a column 'draw', which --draws would write over", "rename that column")
         completed = pd.concat([f.assign(draw=i) for i, f in enumerate(many)], ignore_index=True)
-    _write(completed, output)
+    _give(completed, output, json_)
 
 
 @app.command()
-def report(run: RunArg) -> None:
+def report(run: RunArg, json_: Json = False, models_file: ModelsFile = None) -> None:
     """Write the HTML page of a run again."""
     from zoo.report.page import write_report
-    from zoo.run import read_manifest
+    from zoo.run import read_manifest, reading
 
     read_manifest(run)
-    out.print(str(write_report(run)), highlight=False, soft_wrap=True)
+    with reading(run):
+        page = write_report(run, models_file)
+    _print_json({"run": str(run), "report": str(page)}) if json_ else _print(str(page))
 
 
 # ---------------------------------------------------------------- printing
@@ -430,24 +442,63 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _write(frame: Any, output: Path | None) -> None:
+def _name(table: str) -> str:
+    return "standard input" if table == "-" else Path(table).name
+
+
+def _write(frame: Any, output: Path) -> None:
     from zoo.table.reader import write_table
 
-    write_table(frame, "-" if output is None else output)
+    write_table(frame, output)
+    if str(output) != "-":
+        _note(f"wrote {output}: {_count(len(frame), 'row')}, {_count(frame.shape[1], 'column')}")
+
+
+def _give(frame: Any, output: Path | None, json_: bool) -> None:
+    """A table as the result: to the output, or to standard output as CSV or as the records of a JSON document."""
+    if output is not None or not json_:
+        _write(frame, output or Path("-"))
+    if json_:
+        document = {"rows": len(frame), "columns": [str(name) for name in frame.columns]}
+        records = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
+        _print_json(document | ({"records": records} if output is None else {"output": str(output)}))
+
+
+def _print(thing: Any) -> None:
+    """The result, on standard output; a line of text stays one line."""
+    out.print(thing, highlight=False, **_as_it_is(thing))
+
+
+def _note(thing: Any) -> None:
+    """What is said beside the result, on standard error."""
+    err.print(thing, highlight=False, **_as_it_is(thing))
+
+
+def _as_it_is(thing: Any) -> dict[str, bool]:
+    return {"markup": False, "soft_wrap": True} if isinstance(thing, str) else {}
 
 
 def _print_json(document: Any) -> None:
-    from zoo.run import _plain
+    from zoo.run import to_json
 
-    print(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+    print(to_json(document))
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _sentence(score: dict[str, Any]) -> str:
     words = {"exact": "", "lower": "at least ", "estimate": "about ", "none": "no "}[score["bound"]]
-    text = f"log-likelihood {words}{score['log_likelihood']:.3f} ± {score['standard_error']:.3f} nats per row"
+    text = f"log-likelihood {words}{_pm(score, 'log_likelihood', 'standard_error')} nats per row"
     if score["bound"] != "exact":
-        text += f" ({score['particles']} particles, Monte Carlo error {score['monte_carlo_error']:.3f}, ELBO {score['elbo']:.3f}"
-        text += f", k-hat {score['k_hat']:.2f})" if score["k_hat"] is not None else ")"
+        parts = [_count(score["particles"], "particle")]
+        if math.isfinite(score["monte_carlo_error"]):
+            parts.append(f"Monte Carlo error {score['monte_carlo_error']:.3f}")
+        parts.append(f"ELBO {score['elbo']:.3f}")
+        if score["k_hat"] is not None:
+            parts.append(f"k-hat {score['k_hat']:.2f}")
+        text += f" ({', '.join(parts)})"
     return f"{text}; {score['measure']}"
 
 
@@ -471,29 +522,28 @@ def _print_ranking(document: dict[str, Any]) -> None:
         settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in line["settings"].items())
         grid.add_row(
             f"[cyan]{line['model']}[/]", _pm(line, "log_likelihood", "standard_error"), line["bound"], f"{line['elbo']:.3f}",
-            _pm(line, "difference", "difference_se"), _pm(line, "above_baseline", "above_baseline_se"), f"{line['seconds']:.1f}", settings,
+            _pm(line, "difference", "difference_se"), _pm(line, "above_baseline", "above_baseline_se"), f"{line['seconds']:.1f}", _escape(settings),
         )  # fmt: skip
-    out.print(grid, highlight=False)
+    _print(grid)
     rows = document["rows"]
-    out.print(
-        f"\n{document['measure']}; {rows['train']} rows fit, {rows['validation']} choose, {rows['test']} judge",
-        highlight=False,
-    )
+    parts = f"{rows['train']} rows fit, {rows['validation']} choose, {rows['test']} judge"
+    _print(f"\n{document['measure']}; {parts}")
     for line in document["models"]:
         for warning in line["warnings"]:
-            out.print(f"[yellow]{line['model']}[/]: {warning}", highlight=False)
+            out.print(f"[yellow]{line['model']}[/]: {_escape(warning)}", highlight=False, soft_wrap=True)
 
 
 def _pm(line: dict[str, Any], value: str, spread: str) -> str:
     if line.get(value) is None:
         return ""
-    return f"{line[value]:.3f}" + (f" ± {line[spread]:.3f}" if line.get(spread) is not None else "")
+    known = line.get(spread) is not None and math.isfinite(line[spread])
+    return f"{line[value]:.3f}" + (f" ± {line[spread]:.3f}" if known else "")
 
 
 def _grid(frame: Any) -> Grid:
-    grid = Grid(*map(str, frame.columns), box=None, header_style="bold")
+    grid = Grid(*(_escape(str(name)) for name in frame.columns), box=None, header_style="bold")
     for values in frame.itertuples(index=False):
-        grid.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values))
+        grid.add_row(*(f"{v:.4g}" if isinstance(v, float) else _escape(str(v)) for v in values))
     return grid
 
 
@@ -549,17 +599,36 @@ def main() -> None:
             raise
         _stop(str(error))
     except typer.TyperException as error:
-        _stop(error.format_message())
+        if error.format_message():  # without a command the help has been printed
+            _stop(f"{error.format_message().rstrip('.')}; {_usage(error)}")
+        sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         _stop("interrupted", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # whoever read the output has read enough
+            sys.exit(0)
+        raise
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename!r}: " if error.filename else ""
+        _stop(f"{where}{error.strerror or error}; check the path, its permissions and the space that is left")
     except Exception as error:
         if debug:
             raise
         _stop(
             f"something went wrong inside zoo: {type(error).__name__}: {error}; run again with --debug and tell us", 1
         )
+
+
+def _usage(error: Any) -> str:
+    """The remedy of a command line that was not understood: a command of nearly that name, or where the options are listed."""
+    context = getattr(error, "ctx", None)
+    commands = getattr(getattr(context, "command", None), "commands", {})
+    unknown = re.search(r"No such command '(.*)'", error.format_message())
+    if unknown and commands:
+        return nearest(unknown[1], commands)
+    return f"see `{context.command_path if context else 'zoo'} --help`"
 
 
 def _stop(text: str, code: int = 2) -> NoReturn:

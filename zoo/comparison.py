@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from zoo import run
-from zoo.errors import UserError
+from zoo.errors import UserError, nearest
 from zoo.estimator import Estimator, as_frame
 from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, standard_error
+from zoo.recipe import AXES
 from zoo.registry import Registry
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
@@ -168,11 +169,11 @@ class Comparison:
         _parquet(self.frame.iloc[np.sort(shown)], folder / "rows.parquet")
         for entry in self.scored:
             assert entry.estimator is not None and entry.scores is not None
-            entry.estimator.write(folder / "models" / entry.model, score=_strict(entry.scores.to_json()))
+            entry.estimator.write(folder / "models" / entry.model, score=entry.scores.to_json())
         run.write_json(folder / run.MANIFEST, run.manifest("comparison", self.seed, table=self.name))
         from zoo.report.page import write_report
 
-        write_report(folder)
+        write_report(folder, estimators={e.model: e.estimator for e in self.scored if e.estimator})
 
 
 def compare(
@@ -202,19 +203,26 @@ def compare(
     time_budget  seconds for all models together; those that did not get their turn are named
     told         called with a line of text when something starts or ends
     """
+    registry = Registry.load(models_file)
+    if models is not None:
+        models = [models] if isinstance(models, str) else list(dict.fromkeys(models))
+        if not models:
+            raise UserError("no model is named", f"name some of {', '.join(registry)}; or none, for a line-up")
+        for model in models:
+            registry[model]  # a misspelt name is refused before anything is fitted
     frame = as_frame(table)
     schema = schema or infer_schema(frame, kinds=kinds, ignore=ignore, given=given, group=group, weight=weight)
     parts = split(len(frame), seed)
-    registry = Registry.load(models_file)
+    reasons: dict[str, str] = {}
     if models is None:
         models, reasons = line_up(schema, len(parts.train), registry)
-    else:
-        models, reasons = list(dict.fromkeys(models)), {}
-    for model in models:
-        registry[model]  # a misspelt name is refused before anything is fitted
     if BASELINE in registry and BASELINE not in models:
         models = [BASELINE, *models]
         reasons[BASELINE] = "the baseline is always there"
+    sets = {model: _legal(registry, model, settings) for model in models}
+    _all_used(settings, sets, registry)
+    for model in models:
+        registry.recipe(model, sets[model]).check()  # and so is a setting that it cannot have
     train, validation, test = (frame.iloc[i] for i in parts)
     codec = Codec.fit(schema, train)
     end = None if time_budget is None else time.perf_counter() + time_budget
@@ -225,7 +233,7 @@ def compare(
         if told:
             told(model)
         options: dict[str, Any] = {"seed": seed, "device": device, "models_file": models_file}
-        estimator = Estimator(model, settings=_legal(registry, model, settings), schema=schema, **options)
+        estimator = Estimator(model, settings=sets[model], schema=schema, **options)
         entries.append(_entry(estimator, train, validation, test, codec, deadline, progress))
     default = Path(table).name if isinstance(table, str | Path) else "table"
     return Comparison(schema, entries, reasons, parts, frame, name or default, seed)
@@ -252,6 +260,9 @@ def _entry(
         scores = estimator.log_likelihood(test)
     except UserError as error:
         return Entry(estimator.model, time.perf_counter() - started, failure=str(error))
+    except Exception as error:  # one model that breaks must not cost the others
+        failure = " ".join(f"{type(error).__name__}: {error}".split())
+        return Entry(estimator.model, time.perf_counter() - started, failure=failure)
     return Entry(estimator.model, time.perf_counter() - started, estimator, scores)
 
 
@@ -259,8 +270,22 @@ def _legal(registry: Registry, model: str, settings: Mapping[str, Any] | None) -
     """Those of the settings that this model has: a sweep over models sets what each one knows."""
     if not settings:
         return {}
+    known = _names(registry, model)
+    return {k: v for k, v in settings.items() if k in known or k.partition(".")[0] == "fit"}
+
+
+def _names(registry: Registry, model: str) -> set[str]:
+    """Every name of a setting that this model has: dotted, bare, and its axes."""
     known = registry[model].settings()
-    return {k: v for k, v in settings.items() if k in known or any(d.rpartition(".")[2] == k for d in known)}
+    return {*AXES, *known, *(dotted.rpartition(".")[2] for dotted in known)}
+
+
+def _all_used(settings: Mapping[str, Any] | None, sets: Mapping[str, Mapping[str, Any]], registry: Registry) -> None:
+    """Refuse a setting that none of the models has."""
+    for key in settings or {}:
+        if not any(key in own for own in sets.values()):
+            known = {name for model in sets for name in _names(registry, model)}
+            raise UserError(f"none of {', '.join(sets)} has a setting {key!r}", nearest(key, known))
 
 
 def line_up(schema: Schema, rows: int, registry: Registry) -> tuple[list[str], dict[str, str]]:
@@ -345,10 +370,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _strict(document: dict[str, Any]) -> dict[str, Any]:
-    return {k: _finite(v) for k, v in document.items()}
-
-
 def _parquet(frame: pd.DataFrame, path: Path) -> None:
     from zoo.table.reader import write_table
 
@@ -358,5 +379,6 @@ def _parquet(frame: pd.DataFrame, path: Path) -> None:
 def load_comparison(path: str | Path) -> dict[str, Any]:
     """The ranking of a comparison's run folder."""
     run.read_manifest(path, "comparison")
-    document: dict[str, Any] = json.loads((Path(path) / "comparison.json").read_text(encoding="utf-8"))
+    with run.reading(path):
+        document: dict[str, Any] = json.loads((Path(path) / "comparison.json").read_text(encoding="utf-8"))
     return document
