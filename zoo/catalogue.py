@@ -36,16 +36,17 @@ def catalogue(models_file: str | None = None) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"model": name, "summary": recipe.summary, **axes}
         try:
             model = built(recipe, codec)
-        except UserError as error:
-            lines.append(line | {"bound": "none", "verbs": [], "error": str(error)})
+        except Exception as error:  # a program of the user's own may break in any way
+            said = str(error) if isinstance(error, UserError) else f"model {name!r}: {type(error).__name__}: {error}"
+            lines.append(line | {"bound": "none", "verbs": [], "error": " ".join(said.split())})
             continue
         lines.append(line | {"bound": model.bound(), "verbs": model.verbs})
     return lines
 
 
-def able_to(verb: str) -> list[str]:
+def able_to(verb: str, models_file: str | None = None) -> list[str]:
     """Names of the models that can do a verb."""
-    return [line["model"] for line in catalogue() if verb in line["verbs"]]
+    return [line["model"] for line in catalogue(models_file) if verb in line["verbs"]]
 
 
 def process(recipe: Recipe) -> str:

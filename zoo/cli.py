@@ -29,7 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-WIDE = 160  # columns of a table printed into a file or a pipe
+WIDE = 160  # characters of a line of a table printed into a file or a pipe
+MOST_ACROSS = 12  # columns of a table of cluster profiles
 out, err = Console(), Console(stderr=True)
 for console in (out, err):
     if not console.is_terminal:
@@ -51,6 +52,13 @@ Budget = Annotated[
     str | None, typer.Option("--time-budget", help="stop with the best so far after this long, e.g. 90s, 10m")
 ]
 ModelsFile = Annotated[str | None, typer.Option("--models-file", help="a models.toml of your own")]
+
+Particles = Annotated[
+    int | None, typer.Option("--particles", min=1, help="draws of the latents of each row, where the number is a bound")
+]
+Draws = Annotated[
+    int | None, typer.Option("--draws", min=1, help="write so many draws of each row instead of one best guess")
+]
 
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="a schema as `zoo inspect` prints it")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="'GLOB=KIND', e.g. '*=continuous' or zip=categorical")]
@@ -190,8 +198,9 @@ def inspect(
     table: TableArg,
     output: Output = None,
     json_: Json = False,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None, header: Header = None,
-    columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None, given: Given = None,
+    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    header: Header = None, columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None,
+    given: Given = None,
 ) -> None:  # fmt: skip
     """Show what each column is taken to be; the schema, as TOML to edit, goes to standard output or -o."""
     from zoo.table.inspect import describe
@@ -221,8 +230,9 @@ def fit(
     output: RunOut,
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None, header: Header = None,
-    columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None, given: Given = None,
+    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    header: Header = None, columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None,
+    given: Given = None,
 ) -> None:  # fmt: skip
     """Fit one model; a tenth of the rows (a fifth below 2,000) is held out and scored."""
     from zoo.estimator import Estimator
@@ -251,9 +261,9 @@ def fit(
     done = estimator.fitted_
     document = {
         "model": model, "seconds": done.seconds, "epochs": done.epochs, "steps": done.steps, "step_tier": done.tier,
-        "loss": done.loss, "log_likelihood": scores.mean, "run": str(output),
-        "standard_error": scores.standard_error, "bound": scores.bound, "stopped": done.stopped, "measure": scores.measure,
-        "device": str(chosen),
+        "loss": done.loss, "log_likelihood": scores.mean, "standard_error": scores.standard_error,
+        "bound": scores.bound, "measure": scores.measure, "stopped": done.stopped, "device": str(chosen),
+        "run": str(output),
     }  # fmt: skip
     with new_folder(output) as folder:
         estimator.write(folder, score=scores.to_json(), table=_name(table))
@@ -275,8 +285,9 @@ def compare(
     models: Annotated[str | None, typer.Option("-m", "--models", help="names, separated by commas")] = None,
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None, header: Header = None,
-    columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None, given: Given = None,
+    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    header: Header = None, columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None,
+    given: Given = None,
 ) -> None:  # fmt: skip
     """Fit several models to one table and rank them by held-out log-likelihood."""
     from zoo.comparison import compare as run_comparison
@@ -311,7 +322,7 @@ Read = Callable[..., Any]
 @app.command()
 def score(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
-    particles: Annotated[int | None, typer.Option("--particles", min=1, help="draws of the latents for each row, where the number is a bound")] = None,
+    particles: Particles = None,
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None,
 ) -> None:  # fmt: skip
     """Log-density of each row: the mean is printed, the rows go to -o."""
@@ -350,7 +361,7 @@ def cluster(
         return _print_json(
             {"clusters": len(sizes), "sizes": {str(k): int(v) for k, v in sizes.items()}, "unsure": unsure}
         )
-    _print(_grid(profiles(frame, assigned["cluster"], estimator.schema_).reset_index()))
+    _print(_profiles(profiles(frame, assigned["cluster"], estimator.schema_)))
     found = _count(len(sizes), "cluster")
     _print(f"{found}; {unsure} of {len(frame)} rows unsure (no cluster above {UNSURE:.0%})")
 
@@ -392,7 +403,7 @@ def sample(
 @app.command()
 def impute(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
-    draws: Annotated[int | None, typer.Option("--draws", min=1, help="write this many draws of each row instead of one best guess")] = None,
+    draws: Draws = None,
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None,
 ) -> None:  # fmt: skip
     """The table with its missing cells filled in."""
@@ -521,9 +532,15 @@ def _print_ranking(document: dict[str, Any]) -> None:
             continue
         settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in line["settings"].items())
         grid.add_row(
-            f"[cyan]{line['model']}[/]", _pm(line, "log_likelihood", "standard_error"), line["bound"], f"{line['elbo']:.3f}",
-            _pm(line, "difference", "difference_se"), _pm(line, "above_baseline", "above_baseline_se"), f"{line['seconds']:.1f}", _escape(settings),
-        )  # fmt: skip
+            f"[cyan]{line['model']}[/]",
+            _pm(line, "log_likelihood", "standard_error"),
+            line["bound"],
+            _pm(line, "elbo"),
+            _pm(line, "difference", "difference_se"),
+            _pm(line, "above_baseline", "above_baseline_se"),
+            f"{line['seconds']:.1f}",
+            _escape(settings),
+        )
     _print(grid)
     rows = document["rows"]
     parts = f"{rows['train']} rows fit, {rows['validation']} choose, {rows['test']} judge"
@@ -533,7 +550,7 @@ def _print_ranking(document: dict[str, Any]) -> None:
             out.print(f"[yellow]{line['model']}[/]: {_escape(warning)}", highlight=False, soft_wrap=True)
 
 
-def _pm(line: dict[str, Any], value: str, spread: str) -> str:
+def _pm(line: dict[str, Any], value: str, spread: str = "") -> str:
     if line.get(value) is None:
         return ""
     known = line.get(spread) is not None and math.isfinite(line[spread])
@@ -545,6 +562,14 @@ def _grid(frame: Any) -> Grid:
     for values in frame.itertuples(index=False):
         grid.add_row(*(f"{v:.4g}" if isinstance(v, float) else _escape(str(v)) for v in values))
     return grid
+
+
+def _profiles(profile: Any) -> Grid:
+    """One line a cluster; one line a column, for the largest clusters, where there are many columns."""
+    if profile.shape[1] <= MOST_ACROSS:
+        return _grid(profile.reset_index())
+    lines = profile.head(MOST_ACROSS - 1).T.rename_axis("column")
+    return _grid(lines.rename(columns=lambda k: f"cluster {k}").reset_index())
 
 
 class _progress:
@@ -576,7 +601,9 @@ class _progress:
         task = self.bar.add_task(model, total=None, rate="")
 
         def look(step: int, planned: int, look: dict[str, float]) -> None:
-            rate = f"{step / max(look['seconds'], 1e-9):.0f} steps/s, validation {look.get('validation', float('nan')):.3f}"
+            rate = f"{step / max(look['seconds'], 1e-9):.0f} steps/s"
+            if "validation" in look:
+                rate += f", validation {look['validation']:.3f}"
             self.bar.update(task, completed=step, total=planned, rate=rate)
 
         return look
@@ -622,12 +649,8 @@ def main() -> None:
 
 
 def _usage(error: Any) -> str:
-    """The remedy of a command line that was not understood: a command of nearly that name, or where the options are listed."""
+    """The remedy of a line that was not understood."""
     context = getattr(error, "ctx", None)
-    commands = getattr(getattr(context, "command", None), "commands", {})
-    unknown = re.search(r"No such command '(.*)'", error.format_message())
-    if unknown and commands:
-        return nearest(unknown[1], commands)
     return f"see `{context.command_path if context else 'zoo'} --help`"
 
 

@@ -168,7 +168,8 @@ class Comparison:
         shown = np.random.default_rng(self.seed).permutation(self.parts.train)[:SHOWN_ROWS]
         _parquet(self.frame.iloc[np.sort(shown)], folder / "rows.parquet")
         for entry in self.scored:
-            assert entry.estimator is not None and entry.scores is not None
+            assert entry.estimator is not None
+            assert entry.scores is not None
             entry.estimator.write(folder / "models" / entry.model, score=entry.scores.to_json())
         run.write_json(folder / run.MANIFEST, run.manifest("comparison", self.seed, table=self.name))
         from zoo.report.page import write_report
@@ -322,9 +323,8 @@ def _warnings(entry: Entry, comparison: Comparison) -> list[str]:
     out = []
     scores, model = entry.scores, entry.estimator.model_
     baseline = next((e for e in comparison.scored if e.model == BASELINE), None)
-    if baseline is not None and baseline.scores is not None and entry is not baseline:
-        if scores.mean < baseline.scores.mean:
-            out.append("worse than independent columns on held-out rows")
+    if baseline is not None and baseline.scores is not None and scores.mean < baseline.scores.mean:
+        out.append("worse than independent columns on held-out rows")
     if scores.worst_k_hat is not None and scores.worst_k_hat > K_HAT_GOOD:
         out.append(f"k-hat {scores.worst_k_hat:.2f} above {K_HAT_GOOD}: the bound is loose on some rows")
     if model.pattern_wise and model.schema.has_missing:

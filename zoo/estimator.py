@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClusterMixin, DensityMixin, TransformerM
 from sklearn.exceptions import NotFittedError
 
 from zoo import run
-from zoo.errors import UserError
+from zoo.errors import UserError, nearest
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import Scores, score
 from zoo.fitting.choose import Outcome, fit_recipe, pick_device
@@ -23,10 +23,10 @@ from zoo.fitting.loop import Fitted, Progress
 from zoo.model import Model
 from zoo.registry import Registry
 from zoo.rows.rows import Rows
-from zoo.table.cells import label
+from zoo.table.cells import label, labels
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
-from zoo.table.schema import Schema
+from zoo.table.schema import Column, Schema
 from zoo.table.split import split
 
 
@@ -131,6 +131,8 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
 
     def log_likelihood(self, X: Any, particles: int | None = None) -> Scores:
         """Log-likelihood of every row, with what kind of number it is and how sure it is."""
+        if particles is not None and particles < 1:
+            raise UserError(f"particles={particles}: expected at least 1")
         return score(self._fitted, self._rows(X), particles, self.seed)
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -183,8 +185,11 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
         if not columns:
             raise UserError(f"model {self.model!r} was fitted without given columns", "fit with given=[...] (--given)")
         if given is None:
-            raise UserError(f"this model is conditional: sampling needs values of {', '.join(columns)}", "give given=")
+            needs = f"this model is conditional: sampling needs values of {', '.join(columns)}"
+            raise UserError(needs, f"give given= (--given '{columns[0]}=...')")
         frame = as_frame(given)
+        for column in self.schema_.given_columns:
+            _check_given(frame, column)
         blank = pd.DataFrame({c.name: pd.Series([np.nan] * len(frame), dtype=object) for c in self.schema_.modelled})
         group = self.schema_.role("group")
         if group is not None and group.name not in frame:
@@ -198,6 +203,8 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
         With draws=None each missing number is the mean of 50 conditional draws (on its lattice) and each missing level
         the most frequent one; with draws=m, a list of m completed tables, each one draw.
         """
+        if draws is not None and draws < 1:
+            raise UserError(f"draws={draws}: expected at least 1")
         frame, rows = as_frame(X), self._rows(X)
         x = posterior.complete(self._fitted, rows, draws or 50, self.seed, particles)
         codec = self._fitted.codec
@@ -254,7 +261,7 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
         if verb not in self._fitted.verbs:
             from zoo.catalogue import able_to
 
-            others = able_to(verb)
+            others = able_to(verb, self.models_file)
             raise UserError(f"model {self.model!r} cannot {verb}", f"models that can: {', '.join(others)}")
 
     def __sklearn_tags__(self) -> Any:
@@ -276,6 +283,16 @@ def as_frame(X: Any) -> pd.DataFrame:
             raise UserError(f"expected a table with two dimensions, got an array of shape {array.shape}", "reshape it")
         return pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
     return read_table(X)
+
+
+def _check_given(frame: pd.DataFrame, column: Column) -> None:
+    """Refuse values to draw at that the model knows nothing of: a column left out, or a level never seen."""
+    if column.name not in frame:
+        raise UserError(f"sampling needs a value of {column.name!r}, and got {', '.join(frame)}", "give it too")
+    unknown = set() if column.is_numeric else set(labels(frame[column.name]).dropna()) - set(column.levels)
+    if unknown:
+        level = min(unknown)
+        raise UserError(f"column {column.name!r} has no level {level!r} to draw at", nearest(level, column.levels))
 
 
 def _fill(frame: pd.DataFrame, completed: pd.DataFrame, rows: Rows) -> pd.DataFrame:

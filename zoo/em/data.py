@@ -64,6 +64,13 @@ class Data:
         new.y, new.seen, new.codes, new.weight = (t[index] for t in (self.y, self.seen, self.codes, self.weight))
         return new
 
+    def column(self, j: int) -> Data:
+        """The j-th numeric column alone, on the rows where it was seen."""
+        new = self.take(self.seen[:, j].nonzero()[:, 0])
+        new.y, new.seen, new.codes, new.sizes = new.y[:, [j]], new.seen[:, [j]], new.codes[:, :0], []
+        new.floor, new.correction, new.width = new.floor[[j]], new.correction[[j]], new.width[[j]]
+        return new
+
     def imputed(self) -> Data:
         """For dense covariances: missing cells set to the column's mean, so that an iteration is a matrix product."""
         if not self.needs_patterns:

@@ -65,7 +65,16 @@ def fit(rows: Rows, components: int, covariance: str, restarts: int = 10, keep: 
     components  K; never more than there are rows
     restarts    k-means++ starts run on a subsample; the best `keep` go on to all rows, the best of those is returned
     """
-    data = Data.of(rows, covariance)
+    return _fit(Data.of(rows, covariance), components, restarts, keep)
+
+
+def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
+    """A mixture of `components` Normals for each numeric column on its own."""
+    data = Data.of(rows, "diagonal")
+    return [_fit(data.column(j), components, restarts, keep=1) for j in range(data.y.shape[1])]
+
+
+def _fit(data: Data, components: int, restarts: int, keep: int) -> Start:
     if components == 1:
         resp = data.weight[:, None, None]
         theta = m_step(data, statistics(data, resp, None))

@@ -21,7 +21,7 @@ PARTICLES = 100
 POSTERIOR_DRAWS = 20
 ROW_PARTICLES = 1 << 15
 K_HAT_ROWS = 200
-FEWEST_FOR_K_HAT = 40
+FEWEST_FOR_K_HAT = 25
 K_HAT_GOOD = 0.7
 K_HAT_WORST = 10.0
 
@@ -135,7 +135,7 @@ def k_hat(log_w: Tensor) -> np.ndarray:
 
     values = log_w.T.cpu().numpy()
     count = values.shape[1]
-    if count < 25 or not values.size:
+    if count < FEWEST_FOR_K_HAT or not values.size:
         return np.zeros(0)
     tail = int(count / 5 if count <= 225 else 3 * math.sqrt(count))
     weights = np.sort(np.exp(values - values.max(1, keepdims=True)), 1)

@@ -12,7 +12,6 @@ import torch
 
 from zoo.errors import UserError
 from zoo.evaluate.likelihood import score
-from zoo.fitting.forensics import NonFiniteError
 from zoo.fitting.loop import Fitted, Progress, fit
 from zoo.fitting.settings import FitSettings
 from zoo.model import Model
@@ -64,7 +63,7 @@ def fit_recipe(
         until = _share(deadline, TRIAL_BUDGET / max(1, len(points) - i))
         try:
             model, fitted = _fit_one(_shortened(candidate), codec, train, validation, device, until, progress)
-        except NonFiniteError as error:
+        except UserError as error:  # a choice that this table does not admit, or that did not stay finite
             failure = error
             continue
         value = score(model, Rows.of(codec, model.heads, validation), TRIAL_PARTICLES).mean
@@ -93,10 +92,22 @@ def _fit_one(
     deadline: float | None,
     progress: Progress | None,
 ) -> tuple[Model, Fitted]:
-    model = Model(recipe, codec).to(device or torch.device("cpu"))
+    model = _made(recipe, codec).to(device or torch.device("cpu"))
     held = None if validation is None else Rows.of(codec, model.heads, validation)
     settings = FitSettings(**recipe.fit)
     return model, fit(model, Rows.of(codec, model.heads, train), held, settings, deadline, progress)
+
+
+def _made(recipe: Recipe, codec: Codec) -> Model:
+    """The model, or one line on why its program cannot be run: settings without sense, or a fault in a user's own."""
+    try:
+        return Model(recipe, codec)
+    except UserError:
+        raise
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        what = f"model {recipe.model!r} cannot be made with these settings: {type(error).__name__}: {said}"
+        raise UserError(what, f"`zoo show {recipe.model}` lists them, --debug shows where it fails") from error
 
 
 def _shortened(recipe: Recipe) -> Recipe:
@@ -120,6 +131,8 @@ def pick_device(name: str = "auto") -> tuple[torch.device, str]:
         ), "a CUDA device is there" if found else "no CUDA device was found"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise UserError(f"zoo does not fit on device {name!r}", "use auto, cpu or cuda")
     except RuntimeError:
         raise UserError(f"no device is called {name!r}", "use auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():

@@ -47,6 +47,8 @@ class Chain(nn.Module):
 
     def initialise(self, rows: Rows) -> bool:
         self.conditionals.start_at(em.fit(rows, components=1, covariance="diagonal").rest[0])
+        if self.conditionals.family == "mixture":
+            self.conditionals.start_kernels_at(em.fit_columns(rows, self.conditionals.size))
         return False
 
 
@@ -76,6 +78,13 @@ class Conditionals(nn.Module):
         """Let the levels begin at their frequencies (logits, length schema.rest)."""
         self.bias[len(self.bias) - len(rest) :] = rest.to(self.bias)
 
+    def start_kernels_at(self, columns: list[em.Start]) -> None:
+        """Let each numeric factor begin at its column's own mixture: spikes are found by EM, not by gradients."""
+        parts = [torch.stack([c.log_weights, c.loc[:, 0], c.spread[:, 0]], -1) for c in columns]
+        if parts:
+            start = torch.stack(parts)
+            self.bias[: start.numel()] = start.flatten().to(self.bias)
+
     def forward(self, rows: Rows) -> ColumnDensity:
         features = torch.cat([rows.features(self._visible(rows)), rows.given], -1)
         raw = (self.network(features) + self.bias).double()
@@ -94,7 +103,7 @@ class Conditionals(nn.Module):
     def _mixture(self, raw: Tensor, rows: Rows) -> Family:
         logits, loc, scale = raw.unflatten(-1, (self.size, 3)).unbind(-1)
         floor = rows.codec.min_scale[:, None]
-        return NormalMixture(logits, loc, (softplus(scale - 0.5).square() + floor.square()).sqrt())
+        return NormalMixture(logits, loc, (torch.exp(2 * scale.clamp(-20, 3)) + floor.square()).sqrt())
 
     def _spline(self, raw: Tensor, rows: Rows) -> Family:
         k = self.size

@@ -12,6 +12,7 @@ from pyro.distributions import MultivariateNormal
 from torch import Tensor, nn
 
 from zoo.em import fit as em
+from zoo.errors import UserError
 from zoo.networks.linear import Linear
 from zoo.networks.mlp import MLP
 from zoo.programs import factor
@@ -37,6 +38,11 @@ class Latent(nn.Module):
         noise: Literal["column", "isotropic", "row"] = "column",
     ):
         super().__init__()
+        if _is_linear(network) and dim >= max(2, schema.width):
+            raise UserError(
+                f"dim = {dim} latents mapped linearly need more than {dim} columns; this table gives {schema.width}",
+                f"set program.dim below {max(2, schema.width)}",
+            )
         self.schema, self.dim, self.noise = schema, dim, noise
         self.decode = network(dim + schema.given, schema.full if noise == "row" else schema.width)
         if isinstance(self.decode, Linear):
@@ -102,3 +108,7 @@ class Latent(nn.Module):
         last = [m for m in self.decode.modules() if isinstance(m, nn.Linear)][-1]
         bias = torch.cat([predictor, log_scale]) if self.noise == "row" else predictor
         last.bias.copy_(bias)
+
+
+def _is_linear(network: Callable[[int, int], nn.Module]) -> bool:
+    return getattr(network, "func", network) is Linear

@@ -250,8 +250,11 @@ class Schema(BaseModel):
             raise UserError(f"{source} is not valid TOML: {error}") from None
         if "column" not in document:
             raise UserError(f"{source} has no [[column]] table", "`zoo inspect TABLE` prints one to start from")
+        entries = document["column"]
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise UserError(f"{source}: column is no list of tables", "write one [[column]] for each column")
         fields = {k: v for k, v in document.items() if k != "column"}
-        columns = tuple(_checked(Column, entry, source) for entry in document["column"])
+        columns = tuple(_checked(Column, entry, source) for entry in entries)
         result: Schema = _checked(cls, {**fields, "columns": columns}, source)
         return result
 
@@ -260,7 +263,11 @@ class Schema(BaseModel):
         path = Path(path)
         if not path.is_file():
             raise UserError(f"no schema file {str(path)!r}", "`zoo inspect TABLE > schema.toml` writes one")
-        return cls.from_toml(path.read_text(encoding="utf-8"), str(path))
+        try:
+            return cls.from_toml(path.read_text(encoding="utf-8"), str(path))
+        except UnicodeDecodeError as error:
+            remedy = "`zoo inspect TABLE > schema.toml` writes one"
+            raise UserError(f"{str(path)!r} is not text: {error}", remedy) from None
 
 
 def _checked(kind: Any, entry: dict[str, Any], source: str = "the schema") -> Any:
