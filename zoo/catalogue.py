@@ -44,6 +44,14 @@ def catalogue(models_file: str | None = None) -> list[dict[str, Any]]:
     return lines
 
 
+def can(model: str, verb: str, models_file: str | None = None) -> bool:
+    """Whether a model can do a verb on the reference table; True where it cannot be made there."""
+    try:
+        return verb in built(Registry.load(models_file)[model], reference_codec()).verbs
+    except Exception:
+        return True
+
+
 def able_to(verb: str, models_file: str | None = None) -> list[str]:
     """Names of the models that can do a verb."""
     return [line["model"] for line in catalogue(models_file) if verb in line["verbs"]]

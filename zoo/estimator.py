@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, ClusterMixin, DensityMixin, TransformerMixin
+from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from zoo import run
@@ -30,7 +30,28 @@ from zoo.table.schema import Column, Schema
 from zoo.table.split import split
 
 
-class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
+class NotAble(UserError, AttributeError):
+    """A verb that this model does not have: to scikit-learn a method that is not there, to people a line."""
+
+
+class able:
+    """A method that exists only where the model can do `verb`."""
+
+    def __init__(self, verb: str):
+        self.verb = verb
+
+    def __call__(self, method: Callable[..., Any]) -> able:
+        self.method, self.__doc__ = method, method.__doc__
+        return self
+
+    def __get__(self, estimator: Any, owner: Any = None) -> Any:
+        if estimator is None:
+            return self.method
+        estimator._able(self.verb)
+        return self.method.__get__(estimator, owner)
+
+
+class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[misc]
     """One model of the registry, fitted to a table.
 
     Parameters
@@ -87,14 +108,20 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, progress: Progress | None = None) -> Estimator:
         """Fit to a table: most rows fit, a tenth (a fifth below 2,000 rows) stops the fit and chooses settings."""
         frame, weight = as_frame(X), self.weight
+        names = list(frame.columns)
         if sample_weight is not None:
-            frame, weight = frame.assign(sample_weight=np.asarray(sample_weight, dtype=float)), "sample_weight"
+            weight = "sample_weight"
+            if weight in names:
+                raise UserError(f"the table has a column {weight!r} already", f"name it: weight={weight!r}")
+            frame = frame.assign(sample_weight=np.asarray(sample_weight, dtype=float))
+        parts = split(len(frame), self.seed, test=False)
         schema = self.schema or infer_schema(
             frame, kinds=self.kinds, ignore=self.ignore, given=self.given, group=self.group, weight=weight
         )
-        parts = split(len(frame), self.seed, test=False)
         train, validation = frame.iloc[parts.train], frame.iloc[parts.validation]
-        return self.fit_parts(train, validation, schema, progress=progress)
+        self.fit_parts(train, validation, schema, progress=progress)
+        self._fitted_on(names)
+        return self
 
     def fit_parts(
         self,
@@ -122,10 +149,12 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
         self.choices_ = outcome.choices
         self.schema_ = outcome.model.schema
         self.n_train_ = n_train
-        names = [c.name for c in self.schema_.columns]
+        self._fitted_on([c.name for c in self.schema_.columns])
+        return self
+
+    def _fitted_on(self, names: list[str]) -> None:
         self.feature_names_in_ = np.array(names, dtype=object)
         self.n_features_in_ = len(names)
-        return self
 
     # ---- likelihood
 
@@ -149,22 +178,30 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
 
     # ---- latents
 
+    @able("cluster")
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each cluster (n, K), given the seen cells."""
-        self._able("cluster")
         return posterior.cluster_probabilities(self._fitted, self._rows(X), self.seed).cpu().numpy()
 
+    @able("cluster")
     def predict(self, X: Any) -> np.ndarray:
         """The most probable cluster of each row (n,)."""
         return self.predict_proba(X).argmax(1)
 
+    @able("cluster")
     def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:
+        """The most probable cluster of each row that was fitted (n,)."""
         return self.fit(X, y, **kwargs).predict(X)
 
+    @able("embed")
     def transform(self, X: Any) -> np.ndarray:
         """Posterior mean of the continuous latents (n, dim)."""
-        self._able("embed")
         return posterior.embedding(self._fitted, self._rows(X), self.seed).cpu().numpy()
+
+    @able("embed")
+    def fit_transform(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:
+        """The embedding of the rows that were fitted (n, dim)."""
+        return self.fit(X, y, **kwargs).transform(X)
 
     # ---- draws
 
@@ -254,15 +291,19 @@ class Estimator(TransformerMixin, ClusterMixin, DensityMixin, BaseEstimator):  #
         return self.model_
 
     def _rows(self, X: Any) -> Rows:
-        model = self._fitted
-        return model.rows(as_frame(X))
+        model, frame = self._fitted, as_frame(X)
+        unnamed = not isinstance(X, str | Path | pd.DataFrame)
+        if unnamed and frame.shape[1] != self.n_features_in_:
+            expected = f"Estimator is expecting {self.n_features_in_} features as input"
+            raise UserError(f"X has {frame.shape[1]} features, but {expected}", "give the columns of the fit")
+        return model.rows(frame)
 
     def _able(self, verb: str) -> None:
-        if verb not in self._fitted.verbs:
-            from zoo.catalogue import able_to
+        from zoo.catalogue import able_to, can
 
-            others = able_to(verb, self.models_file)
-            raise UserError(f"model {self.model!r} cannot {verb}", f"models that can: {', '.join(others)}")
+        if not (verb in self.model_.verbs if hasattr(self, "model_") else can(self.model, verb, self.models_file)):
+            others = ", ".join(able_to(verb, self.models_file))
+            raise NotAble(f"model {self.model!r} cannot {verb}", f"models that can: {others}")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -277,10 +318,16 @@ def as_frame(X: Any) -> pd.DataFrame:
     """A table as a DataFrame with text column names."""
     from zoo.table.reader import read_table
 
-    if isinstance(X, np.ndarray) or (isinstance(X, list | tuple) and X and not isinstance(X[0], str)):
+    if hasattr(X, "toarray"):
+        raise UserError("sparse data are not supported: expected a table, a path or an array", "use X.toarray()")
+    if not isinstance(X, str | Path | pd.DataFrame):
         array = np.asarray(X)
         if array.ndim != 2:
-            raise UserError(f"expected a table with two dimensions, got an array of shape {array.shape}", "reshape it")
+            raise UserError(f"expected a table with two dimensions, not shape {array.shape}", "Reshape your data")
+        if not array.shape[1]:
+            raise UserError(f"0 feature(s) (shape={array.shape}) while a minimum of 1 is required", "give some")
+        if np.iscomplexobj(array):
+            raise UserError("Complex data not supported", "give real and imaginary part as two columns")
         return pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
     return read_table(X)
 

@@ -8,6 +8,7 @@ missing cells where they are not. Dempster, Laird & Rubin 1977; Ghahramani & Jor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000
 WIDE = 0.7
+ATOM = 0.04  # share of rows on one value that makes it a component of its own
 
 
 def spread_shape(covariance: str, components: int, n: int) -> tuple[int, ...]:
@@ -65,16 +67,39 @@ def fit(rows: Rows, components: int, covariance: str, restarts: int = 10, keep: 
     components  K; never more than there are rows
     restarts    k-means++ starts run on a subsample; the best `keep` go on to all rows, the best of those is returned
     """
-    return _fit(Data.of(rows, covariance), components, restarts, keep)
+    return _fit(Data.of(rows, covariance), components, restarts, keep, moves=components > 2)
 
 
 def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
     """A mixture of `components` Normals for each numeric column on its own."""
     data = Data.of(rows, "diagonal")
-    return [_fit(data.column(j), components, restarts, keep=1) for j in range(data.y.shape[1])]
+    return [_fit_column(data.column(j), components, restarts) for j in range(data.y.shape[1])]
 
 
-def _fit(data: Data, components: int, restarts: int, keep: int) -> Start:
+def _fit_column(data: Data, components: int, restarts: int) -> Start:
+    """Values that very many rows share begin as components of their own, as narrow as they may be; EM, which would
+    take for ever to part a spike from its neighbours, finds the others."""
+    values, owner, counts = data.y[:, 0].unique(return_inverse=True, return_counts=True)
+    share = counts / max(data.n, 1)
+    atoms = share.topk(min(components // 2, len(share))).indices
+    atoms = atoms[share[atoms] > ATOM]
+    others = data.take((~torch.isin(owner, atoms)).nonzero()[:, 0])
+    left = components - len(atoms)
+    if not len(atoms) or others.n < left:
+        return _fit(data, components, restarts, keep=1, moves=False)
+    rest = _fit(others, left, restarts, keep=1, moves=False)
+    narrow = torch.full((len(atoms), 1), -20.0, dtype=torch.float64)
+    return Start(
+        torch.cat([share[atoms].log(), rest.log_weights + math.log(others.n / data.n)]),
+        torch.cat([values[atoms, None], rest.loc]),
+        torch.cat([narrow, rest.spread]),
+        rest.rest,
+        math.nan,
+        rest.wide,
+    )
+
+
+def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> Start:
     if components == 1:
         resp = data.weight[:, None, None]
         theta = m_step(data, statistics(data, resp, None))
@@ -83,7 +108,7 @@ def _fit(data: Data, components: int, restarts: int, keep: int) -> Start:
     theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
     theta, score = climb(small, theta, 25)
     theta, score = climb(data.imputed(), theta.best(score, keep), 200, ROUGH)
-    if components > 2:
+    if moves:
         theta, score = split_and_merge(small, data.imputed(), theta.best(score, 1), score.amax())
     if data.needs_patterns:
         theta, score = climb(data, theta.best(score, 1), 60)

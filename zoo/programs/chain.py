@@ -48,7 +48,8 @@ class Chain(nn.Module):
     def initialise(self, rows: Rows) -> bool:
         self.conditionals.start_at(em.fit(rows, components=1, covariance="diagonal").rest[0])
         if self.conditionals.family == "mixture":
-            self.conditionals.start_kernels_at(em.fit_columns(rows, self.conditionals.size))
+            kernels = em.fit_columns(rows, self.conditionals.size)
+            self.conditionals.start_kernels_at(kernels, rows.codec.min_scale)
         return False
 
 
@@ -69,21 +70,23 @@ class Conditionals(nn.Module):
         outputs = torch.cat([rank[:n].repeat_interleave(self.n_params), rank[n:].repeat_interleave(widths[n:])])
         self.network = masked_mlp(outputs[:, None] > inputs[None], hidden)
         self.bias = nn.Parameter(torch.zeros(len(outputs)))
-        if family == "mixture":
-            start = torch.zeros(n, size, 3)
-            start[..., 1] = torch.linspace(-1.5, 1.5, size)
-            self.bias.data[: n * self.n_params] = start.flatten()
+        # kernels move in units of the scale they began with, so that a step suits a narrow one as it does a wide one
+        self.centre: Tensor
+        self.spread: Tensor
+        self.register_buffer("centre", torch.linspace(-1.5, 1.5, size, dtype=torch.float64).repeat(n, 1))
+        self.register_buffer("spread", torch.ones(n, size, dtype=torch.float64))
 
     def start_at(self, rest: Tensor) -> None:
         """Let the levels begin at their frequencies (logits, length schema.rest)."""
         self.bias[len(self.bias) - len(rest) :] = rest.to(self.bias)
 
-    def start_kernels_at(self, columns: list[em.Start]) -> None:
+    def start_kernels_at(self, columns: list[em.Start], floor: Tensor) -> None:
         """Let each numeric factor begin at its column's own mixture: spikes are found by EM, not by gradients."""
-        parts = [torch.stack([c.log_weights, c.loc[:, 0], c.spread[:, 0]], -1) for c in columns]
-        if parts:
-            start = torch.stack(parts)
-            self.bias[: start.numel()] = start.flatten().to(self.bias)
+        for j, column in enumerate(columns):
+            self.centre[j] = column.loc[:, 0]
+            self.spread[j] = torch.maximum(column.spread[:, 0].exp(), floor[j])
+            logits = self.bias[j * self.n_params : (j + 1) * self.n_params : 3]
+            logits.copy_(column.log_weights)
 
     def forward(self, rows: Rows) -> ColumnDensity:
         features = torch.cat([rows.features(self._visible(rows)), rows.given], -1)
@@ -103,7 +106,8 @@ class Conditionals(nn.Module):
     def _mixture(self, raw: Tensor, rows: Rows) -> Family:
         logits, loc, scale = raw.unflatten(-1, (self.size, 3)).unbind(-1)
         floor = rows.codec.min_scale[:, None]
-        return NormalMixture(logits, loc, (torch.exp(2 * scale.clamp(-20, 3)) + floor.square()).sqrt())
+        width = ((self.spread * scale.clamp(-10, 5).exp()).square() + floor.square()).sqrt()
+        return NormalMixture(logits, self.centre + self.spread * loc, width)
 
     def _spline(self, raw: Tensor, rows: Rows) -> Family:
         k = self.size

@@ -84,30 +84,34 @@ class ColumnDensity(TorchDistribution):
         return self.log_cells(value).sum(-1)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        """A draw of the columns it covers (batch, D'), in codec units; rounded columns are snapped by the codec."""
+        """A draw of the columns it covers (batch, D'), in codec units; rounded columns are snapped by the codec.
+
+        The level reserved for the unseen is never drawn: it has no name to show.
+        """
         parts = [] if self.numeric is None else [self.numeric.sample()]
-        keep = self.codec.smoothing(2)
-        p = (1 - keep) * torch.sigmoid(self.binary.double()) + keep / 2
-        parts.append(torch.bernoulli(p))
-        gumbel = self.levels - torch.empty_like(self.levels).exponential_().log()
-        sizes = [c.n_logits for c in self.codec.schema.categorical]
-        parts += [g.argmax(-1, keepdim=True) for g in gumbel.split(sizes, -1)] if sizes else []
+        parts.append(self._draw_binary(self.binary))
+        parts += [self._draw_level(c)[..., None] for c in range(len(self.codec.schema.categorical))]
         draw = torch.cat([p.to(torch.float64).expand(*self.binary.shape[:-1], p.shape[-1]) for p in parts], -1)
         return draw.expand(*sample_shape, *self.batch_shape, draw.shape[-1])
 
     def draw(self, j: int) -> Tensor:
-        """A draw of the j-th column alone (batch,)."""
+        """A draw of the j-th column of the row alone (batch,)."""
         schema = self.codec.schema
         n_numeric, n_plain = len(schema.numeric), len(schema.numeric) + len(schema.binary)
         if j < n_numeric:
             assert self.numeric is not None
             return self.numeric.sample()[..., j]
-        if j < n_plain:
-            keep = self.codec.smoothing(2)
-            return torch.bernoulli((1 - keep) * torch.sigmoid(self.binary[..., j - n_numeric].double()) + keep / 2)
-        sizes = [c.n_logits for c in schema.categorical]
-        begin = sum(sizes[: j - n_plain])
-        log = self.levels[..., begin : begin + sizes[j - n_plain]]
+        return self._draw_binary(self.binary[..., j - n_numeric]) if j < n_plain else self._draw_level(j - n_plain)
+
+    def _draw_binary(self, logits: Tensor) -> Tensor:
+        keep = self.codec.smoothing(2)
+        return torch.bernoulli((1 - keep) * torch.sigmoid(logits.double()) + keep / 2)
+
+    def _draw_level(self, c: int) -> Tensor:
+        """Index of a known level of the c-th categorical column, by the largest of its masses under Gumbel noise."""
+        sizes = [column.n_logits for column in self.codec.schema.categorical]
+        begin = sum(sizes[:c])
+        log = self.levels[..., begin : begin + sizes[c] - 1]
         return (log - torch.empty_like(log).exponential_().log()).argmax(-1).double()
 
     def complete(self, value: Tensor, seen: Tensor) -> Tensor:

@@ -1,0 +1,671 @@
+"""The command line as users meet it: every command works, or says in one line what is wrong and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from zoo import cli
+from zoo.estimator import Estimator
+
+N = 120
+QUICK = ("--set", "fit.steps=5")
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def zoo(*arguments: object, stdin: bytes = b"", debug: bool = False) -> Said:
+    """Run the command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    argv, old_stdin = sys.argv, sys.stdin
+    sys.argv = ["zoo", *map(str, arguments), *(["--debug"] if debug else [])]
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
+    code = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+            cli.main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv, sys.stdin = argv, old_stdin
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def refused(said: Said, *words: str) -> str:
+    """Hold that a command was refused in one line that holds these words; notes on the table may stand before it."""
+    lines = said.err.strip().splitlines()
+    assert said.code == 2, said
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    assert lines[-1].startswith("zoo: ")
+    assert not any(line.startswith("zoo: ") for line in lines[:-1])
+    assert "inside zoo" not in lines[-1]
+    for word in words:
+        assert word in lines[-1]
+    return lines[-1]
+
+
+def worked(said: Said) -> Said:
+    assert said.code == 0, said
+    assert "Traceback" not in said.err
+    return said
+
+
+def penguins() -> pd.DataFrame:
+    """A table with every family of column, made up."""
+    rng = np.random.default_rng(0)
+    k = rng.integers(3, size=N)
+    frame = pd.DataFrame(
+        {
+            "mass": np.round(3000 + 600 * k + rng.normal(size=N) * 200),
+            "bill": 5.0 * k + rng.normal(size=N),
+            "sex": np.where(rng.random(N) < 0.5, "f", "m"),
+            "species": np.array(["Adelie", "Gentoo", "Chinstrap"])[k],
+        }
+    )
+    frame.loc[3, "bill"] = np.nan
+    frame.loc[7, "sex"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table, runs of every sort, and a folder that is none."""
+    folder = tmp_path_factory.mktemp("cli")
+    penguins().to_csv(folder / "p.csv", index=False)
+    (folder / "keep").mkdir()
+    (folder / "keep" / "precious.txt").write_text("precious")
+    with contextlib.chdir(folder):
+        for name, model, *more in [
+            ("mixture", "mixture", "--set", "components=3"),
+            ("conditional", "mixture", "--set", "components=2", "--given", "species"),
+            ("ppca", "ppca", "--set", "dim=1", "--ignore", "s*"),
+            ("vae", "vae", "--set", "dim=2"),
+        ]:
+            worked(zoo("fit", model, "p.csv", "-o", f"runs/{name}", *QUICK, *more))
+        worked(zoo("compare", "p.csv", "-m", "gaussian,mixture", "-o", "runs/both", "--set", "components=2", *QUICK))
+    return folder
+
+
+@pytest.fixture
+def here(house: Path) -> Iterator[Path]:
+    with contextlib.chdir(house):
+        yield house
+
+
+@pytest.fixture
+def away(house: Path, tmp_path: Path) -> Iterator[Path]:
+    """A fresh folder with a copy of the table."""
+    shutil.copy(house / "p.csv", tmp_path)
+    with contextlib.chdir(tmp_path):
+        yield tmp_path
+
+
+# ---------------------------------------------------------------------------------------------- tables that cannot be
+
+BAD_TABLES = {
+    "empty": ("", "is empty"),
+    "header only": ("a,b\n", "has no rows"),
+    "one row": ("a,b\n1,2\n", "no column is left to model"),
+    "three rows": ("a,b\n1,2\n3,5\n4,7\n", "at least 10"),
+    "constant": ("a,b\n" + "1,x\n" * 30, "no column is left to model"),
+    "all missing": ("a,b\n" + "NA,\n" * 30, "no column is left to model"),
+    "the same name twice": ("a,a\n1,2\n3,4\n", "more than once: 'a'"),
+    "binary": ("a,b\n\0\0\n", "zero bytes"),
+    "open quote": ('a,b\n1,"2\n3,4\n' * 3, ""),
+    "uneven": ("a,b\n" + "1,2\n" * 20 + "1,2,3\n", "line 22"),
+}
+
+
+@pytest.mark.parametrize("command", ["fit", "compare"])
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_table_that_cannot_be_fitted(case: str, command: str, tmp_path: Path) -> None:
+    text, said = BAD_TABLES[case]
+    (tmp_path / "t.csv").write_text(text)
+    arguments = ["gaussian", tmp_path / "t.csv"] if command == "fit" else [tmp_path / "t.csv", "-m", "gaussian"]
+    refused(zoo(command, *arguments, "-o", tmp_path / "run"), said)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("nowhere.csv", "no file 'nowhere.csv'"),
+        ("p.cvs", "'p.csv'"),
+        ("runs", "is a folder"),
+        ("keep/x.xlsx", "no file"),
+    ],
+)
+def test_a_file_that_is_not_there(table: str, said: str, here: Path) -> None:
+    refused(zoo("inspect", table), said)
+
+
+def test_an_ending_that_is_not_known(here: Path) -> None:
+    refused(zoo("inspect", "keep/precious.txt", "-o", "s.toml"), "no column is left")
+    refused(zoo("sample", "runs/mixture", "-o", "s.xlsx"), "ending", ".parquet")
+
+
+def _column(name: str, n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=n)
+    day = pd.date_range("2020-01-01", periods=n)
+    return {
+        "infinite": lambda: pd.DataFrame({"a": [np.inf, -np.inf, *x[2:]], "b": rng.normal(size=n)}),
+        "one missing": lambda: pd.DataFrame({"a": np.nan, "b": x, "c": rng.normal(size=n)}),
+        "one number": lambda: pd.DataFrame({"a": x}),
+        "one text": lambda: pd.DataFrame({"a": rng.choice(list("pqr"), n)}),
+        "all text": lambda: pd.DataFrame({c: rng.choice(list("pqr"), n) for c in "abc"}),
+        "all binary": lambda: pd.DataFrame({c: rng.integers(0, 2, n) for c in "abc"}),
+        "true and false": lambda: pd.DataFrame({"a": rng.choice(["True", "False"], n), "b": x}),
+        "dates": lambda: pd.DataFrame({"a": day.strftime("%Y-%m-%d"), "b": x}),
+        "unicode": lambda: pd.DataFrame({"größe [cm]": x, "色": rng.choice(["赤", "[/red]"], n), "cluster": x**2, "rows": -x}),
+        "ten rows": lambda: pd.DataFrame({"a": x[:10], "b": x[10:20]}),
+        "far scales": lambda: pd.DataFrame({"a": 1e15 * x, "b": 1e-15 * rng.normal(size=n), "c": 1e9 + 1e-3 * x}),
+    }[name]()  # fmt: skip
+
+
+ODD = (
+    *("infinite", "one missing", "one number", "one text", "all text", "all binary", "true and false", "dates"),
+    *("unicode", "ten rows", "far scales"),
+)
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_odd_table_works_through(case: str, tmp_path: Path) -> None:
+    """Compare, score, sample, impute, cluster; the samples have the table's columns and can be scored."""
+    frame = _column(case)
+    table, run = tmp_path / "t.csv", tmp_path / "run"
+    frame.to_csv(table, index=False)
+    sets = ("--set", "components=2", *QUICK)
+    ranking = worked(zoo("compare", table, "-m", "mixture,chain", "-o", run, "--json", *sets)).json
+    for line in ranking["models"]:
+        assert line["log_likelihood"] is not None, line
+    worked(zoo("sample", run, "-n", 20, "-o", tmp_path / "s.csv"))
+    drawn = pd.read_csv(tmp_path / "s.csv")
+    modelled = [name for name in frame if frame[name].notna().any()]
+    assert list(drawn) == modelled
+    assert not drawn.isna().any().any()
+    whole = zoo("score", run, tmp_path / "s.csv") if modelled == list(frame) else zoo("score", run, table)
+    assert "log-likelihood" in worked(whole).out
+    worked(zoo("impute", run, table, "-o", tmp_path / "i.csv"))
+    assert "cluster" in worked(zoo("cluster", run / "models" / "mixture", table)).out
+
+
+def test_nullable_columns_come_back_as_they_were(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "i": pd.array(rng.integers(0, 50, 60), dtype="Int64"),
+            "f": pd.array(rng.normal(size=60), dtype="Float64"),
+            "b": pd.array(rng.random(60) < 0.5, dtype="boolean"),
+            "s": pd.array(rng.choice(list("abc"), 60), dtype="string"),
+            "c": pd.Categorical(rng.choice(list("xyz"), 60)),
+        }
+    ).mask(rng.random((60, 5)) < 0.1)
+    frame.to_parquet(tmp_path / "t.parquet")
+    table, run = tmp_path / "t.parquet", tmp_path / "run"
+    worked(zoo("fit", "mixture", table, "-o", run, "--set", "components=2", *QUICK))
+    for command in (("sample", run, "-n", 9), ("impute", run, table)):
+        worked(zoo(*command, "-o", tmp_path / "o.parquet"))
+        result = pd.read_parquet(tmp_path / "o.parquet")
+        assert not result.isna().any().any()
+        assert list(result.dtypes.astype(str))[:3] == ["Int64", "Float64", "boolean"]
+        assert isinstance(result["c"].dtype, pd.CategoricalDtype)
+
+
+def test_three_hundred_columns(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 300)), columns=[f"c{i}" for i in range(300)])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    worked(zoo("fit", "mixture", tmp_path / "t.csv", "-o", tmp_path / "run", "--set", "components=2", *QUICK))
+    profile = worked(zoo("cluster", tmp_path / "run", tmp_path / "t.csv")).out.splitlines()
+    assert [line.split()[0] for line in profile[2:302]] == list(frame)  # one line a column
+
+
+@pytest.mark.slow
+def test_ten_thousand_levels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    levels = [f"z{i}" for i in rng.permutation(np.r_[np.arange(10_000), rng.integers(0, 10_000, 2_000)])]
+    pd.DataFrame({"zip": levels, "x": rng.normal(size=12_000)}).to_csv(tmp_path / "t.csv", index=False)
+    sets = ("--set", "components=2", *QUICK)
+    worked(zoo("fit", "mixture", tmp_path / "t.csv", "-o", tmp_path / "run", *sets, "--kind", "zip=categorical"))
+    worked(zoo("score", tmp_path / "run", tmp_path / "t.csv"))
+
+
+# --------------------------------------------------------------------------------------- tables other than at the fit
+
+
+def changed(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
+    frame = frame.astype({column: object})
+    frame.loc[5, column] = value
+    return frame
+
+
+OTHER = {
+    "text": (
+        lambda f: changed(f, "bill", "oops"),
+        "column 'bill' is continuous and needs numbers, not 'oops' in row 5",
+    ),
+    "a column less": (lambda f: f.drop(columns="bill"), "no column 'bill'"),
+    "a column misspelt": (lambda f: f.rename(columns={"bill": "bil"}), "did you mean 'bil'"),
+    "a third value": (lambda f: changed(f, "sex", "x"), "it is binary with the levels 'f' and 'm'"),
+}
+
+
+@pytest.mark.parametrize("command", ["score", "cluster", "impute"])
+@pytest.mark.parametrize("case", OTHER)
+def test_a_table_that_does_not_fit_the_run(case: str, command: str, here: Path, tmp_path: Path) -> None:
+    change, said = OTHER[case]
+    change(penguins()).to_csv(tmp_path / "t.csv", index=False)
+    refused(zoo(command, "runs/mixture", tmp_path / "t.csv"), said)
+
+
+def test_what_may_differ_from_the_fit(here: Path, tmp_path: Path) -> None:
+    """Columns in another order, further columns, one row, infinities, no cell at all; and levels never seen, noted."""
+    frame = penguins()
+    asked = worked(zoo("score", "runs/mixture", "p.csv")).out
+
+    def score(table: pd.DataFrame, run: str = "mixture") -> Said:
+        table.to_csv(tmp_path / "t.csv", index=False)
+        return worked(zoo("score", f"runs/{run}", tmp_path / "t.csv", "--json"))
+
+    assert zoo("score", "runs/mixture", "-", stdin=Path("p.csv").read_bytes()).out == asked
+    told = score(frame).json
+    assert score(frame[frame.columns[::-1]]).json == told
+    assert score(frame.assign(more=1)).json == told
+    unseen = score(changed(frame, "species", "Dodo"))
+    assert "'Dodo', never seen before (first in row 5)" in unseen.err
+    assert unseen.json["log_likelihood"] < told["log_likelihood"]
+    one = score(frame[:1]).json
+    assert one["rows"] == 1
+    assert one["standard_error"] is None
+    assert "nan" not in worked(zoo("score", "runs/mixture", tmp_path / "t.csv")).out
+    hidden = frame[:3].astype(object)
+    hidden[:] = np.nan
+    assert score(hidden).json["log_likelihood"] == pytest.approx(0)
+    infinite, missing = frame.assign(bill=np.inf), frame.assign(bill=np.nan)
+    assert score(infinite).json["log_likelihood"] == pytest.approx(score(missing).json["log_likelihood"])
+    far = score(changed(frame, "bill", 1e300))
+    assert far.json["log_likelihood"] is None
+    assert "first in row 5" in far.err
+    assert score(frame[:1], "vae").json["bound"] == "lower"
+
+
+# ---------------------------------------------------------------------------------------------------- words and flags
+
+REFUSED = {
+    "no such model": ("fit gausian p.csv -o x", "did you mean 'gaussian'?"),
+    "no such model to compare": ("compare p.csv -m gausian -o x", "did you mean 'gaussian'?"),
+    "no such model to show": ("show gausian", "did you mean 'gaussian'?"),
+    "no model to compare": ("compare p.csv -m , -o x", "no model is named"),
+    "setting misspelt": ("fit mixture p.csv -o x --set componnts=3", "did you mean 'components'?"),
+    "setting of none": ("compare p.csv -m mixture,ppca -o x --set componnts=3", "did you mean 'components'?"),
+    "fit setting misspelt": ("fit mixture p.csv -o x --set fit.stepz=3", "did you mean 'steps'?"),
+    "fit setting misspelt for all": ("compare p.csv -m mixture -o x --set fit.stepz=3", "did you mean 'steps'?"),
+    "setting that is no number": ("fit mixture p.csv -o x --set components=lots", "a valid integer"),
+    "bad setting for all": ("compare p.csv -m mixture -o x --set components=lots", "a valid integer"),
+    "setting out of range": ("fit mixture p.csv -o x --set components=0", "components"),
+    "setting without value": ("fit mixture p.csv -o x --set components", "is not key=value"),
+    "setting that is no choice": ("fit mixture p.csv -o x --set covariance=foo", "'full'"),
+    "steps below one": ("fit mixture p.csv -o x --set fit.steps=-3", "greater than or equal to 1"),
+    "learning rate": ("fit vae p.csv -o x --set fit.learning_rate=1e30 --set dim=2 --set fit.steps=9", "not finite"),
+    "kind without a column": ("fit gaussian p.csv -o x --kind x", "GLOB=KIND"),
+    "no such kind": ("fit gaussian p.csv -o x --kind bill=contin", "did you mean 'continuous'?"),
+    "kind of no column": ("fit gaussian p.csv -o x --kind bil=count", "did you mean 'bill'?"),
+    "kind that cannot be": ("fit gaussian p.csv -o x --kind species=continuous", "'Chinstrap' in row"),
+    "budget": ("fit gaussian p.csv -o x --time-budget soon", "90s, 10m or 1h"),
+    "budget of nothing": ("compare p.csv -o x --time-budget 0", "90s, 10m or 1h"),
+    "device": ("fit gaussian p.csv -o x --device tpu", "auto, cpu or cuda"),
+    "device that zoo has not": ("fit gaussian p.csv -o x --device mps", "auto, cpu or cuda"),
+    "seed": ("fit gaussian p.csv -o x --seed -1", "--seed"),
+    "weight": ("fit gaussian p.csv -o x --weight bil", "did you mean 'bill'?"),
+    "group": ("fit gaussian p.csv -o x --group specis", "did you mean 'species'?"),
+    "given": ("fit gaussian p.csv -o x --given specis", "did you mean 'species'?"),
+    "nothing left": ("fit gaussian p.csv -o x --given *", "no column is left"),
+    "separator": ("inspect p.csv --sep ::", "one character"),
+    "names": ("inspect p.csv --columns no.txt", "no file 'no.txt'"),
+    "models file": ("models --models-file no.toml", "no.toml"),
+    "models file that is none": ("models --models-file p.csv", "not TOML"),
+    "schema": ("fit gaussian p.csv -o x --schema no.toml", "no schema file"),
+    "option": ("fit gaussian p.csv -o x --bogus", "--bogus"),
+    "command": ("compair p.csv", "'compare'"),
+    "argument": ("fit", "Missing argument"),
+    "output": ("fit gaussian p.csv", "--output"),
+    "not a run": ("score nowhere p.csv", "is not a run of zoo"),
+    "a file for a run": ("score p.csv p.csv", "is not a run of zoo"),
+    "a folder for a run": ("report keep", "is not a run of zoo"),
+    "cannot cluster": ("cluster runs/ppca p.csv", "models that can: gmm, mixture"),
+    "cannot embed": ("embed runs/mixture p.csv", "models that can: ppca, factor-analysis, vae"),
+    "particles": ("score runs/vae p.csv --particles 0", "--particles"),
+    "draws": ("impute runs/mixture p.csv --draws 0", "--draws"),
+    "rows": ("sample runs/mixture -n 0", "--rows"),
+    "given to one without": ("sample runs/mixture --given species=Adelie", "without given columns"),
+    "given missing": ("sample runs/conditional", "needs values of species"),
+    "given misspelt": ("sample runs/conditional --given specis=Adelie", "did you mean 'species'?"),
+    "given no value": ("sample runs/conditional --given species", "column=value"),
+    "given no level": ("sample runs/conditional --given species=Adely", "did you mean 'Adelie'?"),
+    "given another": ("sample runs/conditional --given species=Adelie --given bill=3", "not conditional upon 'bill'"),
+    "example": ("example wein", "did you mean 'wine'?"),
+    "no folder for a table": ("sample runs/mixture -o nowhere/x.csv", "no folder 'nowhere'"),
+    "no folder for a schema": ("inspect p.csv -o nowhere/x.toml", "nowhere/x.toml"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line(case: str, here: Path) -> None:
+    line, said = REFUSED[case]
+    before = sorted(here.rglob("*"))
+    refused(zoo(*line.split()), said)
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_command_that_cannot_run_is_refused_before_the_table_is_read(here: Path) -> None:
+    for arguments in (("gausian", "p.csv", "-o", "x"), ("gaussian", "p.csv", "-o", "keep")):
+        assert len(zoo("fit", *arguments).err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("target", ["keep", "p.csv", "p.csv/run", "/proc/run", "."])
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_nothing_is_lost_to_a_run(command: str, target: str, here: Path) -> None:
+    before = {p: p.read_bytes() for p in here.rglob("*") if p.is_file()}
+    refused(zoo(command, *(["gaussian"] if command == "fit" else []), "p.csv", "-o", target, *QUICK), "-o")
+    assert {p: p.read_bytes() for p in here.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_replaces_a_run_and_fills_an_empty_folder(away: Path) -> None:
+    (away / "run").mkdir()
+    for model in ("independent", "gaussian"):
+        worked(zoo("fit", model, "p.csv", "-o", "run", *QUICK))
+        assert json.loads((away / "run" / "manifest.json").read_text())["model"] == model
+    assert [p.name for p in away.iterdir() if p.name.startswith(".")] == []
+
+
+# ------------------------------------------------------------------------------------------------------------- schema
+
+
+def test_a_schema_goes_round(away: Path) -> None:
+    """`zoo inspect > schema.toml`, edited, is what `--schema` takes; what it cannot mean is refused."""
+    said = worked(zoo("inspect", "p.csv"))
+    assert [c["name"] for c in tomllib.loads(said.out)["column"]] == ["mass", "bill", "sex", "species"]
+    assert "120 rows" in said.err
+    schema = away / "s.toml"
+
+    def fit(text: str, *more: str) -> Said:
+        schema.write_text(text)
+        return zoo("fit", "gaussian", "p.csv", "-o", "run", "--schema", schema, *more)
+
+    worked(fit(said.out))
+    rounded = worked(fit(said.out.replace('name = "bill"', 'name = "bill"\nstep = 0.1')))
+    assert "2 rounded columns" in rounded.out
+    refused(fit(said.out.replace('kind = "continuous"', 'knd = "continuous"')), "column 'bill'")
+    refused(fit(said.out.replace('name = "bill"', 'name = "bill"\nstepp = 0.1')), "did you mean 'step'?")
+    refused(fit("colour = 1\n" + said.out), "key 'colour'")
+    refused(fit(said.out.replace("version = 1", "version = 9")), "version")
+    refused(fit(said.out.replace('"bill"', '"beak"')), "no column 'beak'")
+    refused(fit(said.out.replace('"bill"', '"mass"')), "twice: 'mass'")
+    refused(fit("version = 1"), "no [[column]]")
+    refused(fit("column = [3]"), "no list of tables")
+    refused(fit("[["), "not valid TOML")
+    refused(fit(said.out, "--kind", "*=continuous"), "--kind cannot be added")
+    schema.write_bytes(bytes(range(256)))
+    refused(zoo("fit", "gaussian", "p.csv", "-o", "run", "--schema", schema), "not text")
+
+
+# ------------------------------------------------------------------------------------------------------- damaged runs
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {"empty": b"", "half": data[: len(data) // 2], "garbage": bytes(range(256)), "list": b"[]"}[how]
+        )
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "half", "garbage", "list"])
+@pytest.mark.parametrize("file", ["manifest.json", "recipe.toml", "schema.toml", "weights.safetensors"])
+def test_a_damaged_run(file: str, how: str, here: Path, tmp_path: Path) -> None:
+    shutil.copytree("runs/mixture", tmp_path / "run")
+    damage(tmp_path / "run" / file, how)
+    refused(zoo("score", tmp_path / "run", "p.csv"))
+    said = zoo("report", tmp_path / "run")  # leaves out what it cannot read, or says that it cannot
+    assert said.code in (0, 2), said
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "half", "garbage", "list"])
+@pytest.mark.parametrize(
+    "file", ["comparison.json", "scores.parquet", "held_out.parquet", "rows.parquet", "schema.toml"]
+)
+def test_a_damaged_comparison(file: str, how: str, here: Path, tmp_path: Path) -> None:
+    shutil.copytree("runs/both", tmp_path / "run")
+    damage(tmp_path / "run" / file, how)
+    said = zoo("score", tmp_path / "run", "p.csv")
+    refused(said) if file == "comparison.json" else worked(said)
+    said = zoo("report", tmp_path / "run")
+    assert said.code in (0, 2), said
+    if said.code == 2:
+        refused(said, "run")
+
+
+@pytest.mark.parametrize(
+    ("axis", "spec"),
+    [
+        ("program", '"os:system"'),
+        ("program", '{ use = "os:system", command = "touch pwned" }'),
+        ("program", '{ use = "latent", network = "subprocess:run" }'),
+        ("program", '{ use = "latent", network = { grid = ["linear", "os:system"] } }'),
+        ("guide", '"builtins:eval"'),
+        ("objective", '"mine:evil"'),
+    ],
+)
+def test_a_run_cannot_bring_code(axis: str, spec: str, house: Path, tmp_path: Path) -> None:
+    shutil.copytree(house / "runs/mixture", tmp_path / "run")
+    shutil.copy(house / "p.csv", tmp_path)
+    (tmp_path / "run" / "mine.py").write_text("raise SystemExit('ran')")
+    recipe = tmp_path / "run" / "recipe.toml"
+    lines = [line for line in recipe.read_text().splitlines() if not line.startswith(f"{axis} =")]
+    recipe.write_text("\n".join([*lines, f"{axis} = {spec}"]))
+    with contextlib.chdir(tmp_path):
+        for command in (("score", "run", "p.csv"), ("cluster", "run", "p.csv"), ("sample", "run")):
+            refused(zoo(*command), "is not zoo's own")
+        assert zoo("report", "run").code in (0, 2)
+        assert not Path("pwned").exists()
+
+
+def test_a_run_of_another_format(here: Path, tmp_path: Path) -> None:
+    shutil.copytree("runs/mixture", tmp_path / "run")
+    file = tmp_path / "run" / "manifest.json"
+    file.write_text(file.read_text().replace('"format": 1', '"format": 99'))
+    refused(zoo("score", tmp_path / "run", "p.csv"), "format 99")
+
+
+# --------------------------------------------------------------------------------------------------------------- JSON
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ("models", "models"),
+        ("show vae", "model process program guide objective"),
+        ("example iris", "rows columns records"),
+        ("inspect p.csv", "rows measure columns"),
+        ("fit gaussian p.csv -o {tmp}/run", "model seconds epochs steps step_tier loss log_likelihood run"),
+        (
+            "compare p.csv -m gaussian -o {tmp}/run",
+            "table measure rows models",
+        ),
+        ("score runs/vae p.csv", "rows log_likelihood standard_error bound elbo gap k_hat measure"),
+        ("cluster runs/mixture p.csv", "clusters sizes unsure"),
+        ("embed runs/ppca p.csv", "rows columns records"),
+        ("sample runs/mixture", "rows columns records"),
+        ("impute runs/mixture p.csv -o {tmp}/i.csv", "rows columns output"),
+        ("report runs/mixture", "run report"),
+    ],
+)
+def test_json_has_the_fields_that_were_promised(line: str, fields: str, here: Path, tmp_path: Path) -> None:
+    said = worked(zoo(*line.format(tmp=tmp_path).split(), "--json"))
+    assert set(fields.split()) <= set(said.json)
+
+
+def test_json_of_the_models_and_of_a_comparison(here: Path, tmp_path: Path) -> None:
+    models = zoo("models", "--json").json["models"]
+    assert {"model", "summary", "program", "guide", "objective", "bound", "verbs"} <= set(models[0])
+    ranking = json.loads((here / "runs" / "both" / "comparison.json").read_text())
+    promised = "model log_likelihood standard_error bound elbo gap difference difference_se seconds parameters clusters"
+    assert ranking["rows"] == {"train": 72, "validation": 24, "test": 24}
+    for line in ranking["models"]:
+        assert {*promised.split(), "warnings"} <= set(line)
+    best = [line["log_likelihood"] for line in ranking["models"]]
+    assert best == sorted(best, reverse=True)
+
+
+# ------------------------------------------------------------------------------------------------- results and notes
+
+
+@pytest.mark.parametrize("line", ["sample runs/mixture -n 4", "impute runs/mixture p.csv", "embed runs/ppca p.csv"])
+def test_standard_output_carries_only_the_result(line: str, here: Path) -> None:
+    said = worked(zoo(*line.split()))
+    frame = pd.read_csv(io.StringIO(said.out))
+    assert len(frame) == (4 if "sample" in line else N)
+    assert said.err == ""
+
+
+def test_notes_go_to_standard_error(away: Path) -> None:
+    penguins().assign(id=range(N), bill=lambda f: f["bill"].where(f.index != 0, np.inf)).to_csv("t.csv", index=False)
+    said = worked(zoo("fit", "gaussian", "t.csv", "-o", "run"))
+    assert re.fullmatch(r"log-likelihood .*nats per row.*\n", said.out)  # one line, however long
+    assert "id (ID-like" in said.err
+    assert "1 infinite values" in said.err
+    assert worked(zoo("fit", "gaussian", "t.csv", "-o", "run", "--json")).json["run"] == "run"
+
+
+def test_every_format_goes_out_and_comes_in(here: Path, tmp_path: Path) -> None:
+    """Scores of a table do not depend on the format that it was kept in."""
+    plain = worked(zoo("score", "runs/mixture", "p.csv", "--json")).json
+    for ending in ("csv", "tsv", "csv.gz", "parquet", "feather", "jsonl"):
+        worked(zoo("impute", "runs/mixture", "p.csv", "--draws", 1, "-o", tmp_path / f"i.{ending}"))
+        worked(zoo("score", "runs/mixture", tmp_path / f"i.{ending}", "-o", tmp_path / f"s.{ending}"))
+    tables = [worked(zoo("score", "runs/mixture", f, "--json")).json for f in sorted(tmp_path.glob("i.*"))]
+    assert all(table == tables[0] for table in tables)
+    assert plain["rows"] == tables[0]["rows"]
+    scored = pd.read_parquet(tmp_path / "s.parquet")
+    assert scored["log_likelihood"].mean() == pytest.approx(tables[0]["log_likelihood"])
+
+
+def test_conditional_sampling_follows_its_condition(here: Path) -> None:
+    def mean(species: str) -> float:
+        said = worked(zoo("sample", "runs/conditional", "-n", 300, "--given", f"species={species}"))
+        return float(pd.read_csv(io.StringIO(said.out))["mass"].mean())
+
+    by_species = penguins().groupby("species")["mass"].mean()
+    drawn = {species: mean(species) for species in by_species.index}
+    assert drawn["Adelie"] <= drawn["Chinstrap"]
+
+
+def test_cluster_agrees_with_the_estimator(here: Path, tmp_path: Path) -> None:
+    worked(zoo("cluster", "runs/mixture", "p.csv", "-o", tmp_path / "c.csv"))
+    table = pd.read_csv(tmp_path / "c.csv")
+    estimator, frame = Estimator.load("runs/mixture"), pd.read_csv("p.csv")
+    np.testing.assert_array_equal(table["cluster"], estimator.predict(frame))
+    np.testing.assert_allclose(table[["p0", "p1", "p2"]].sum(1), 1)
+    assert (table["unsure"] == (table[["p0", "p1", "p2"]].max(axis=1) < 0.8)).all()
+    sizes = worked(zoo("cluster", "runs/mixture", "p.csv", "--json")).json["sizes"]
+    assert sizes == {str(k): n for k, n in table["cluster"].value_counts().items()}
+
+
+def test_show_prints_a_recipe_that_can_be_read_back(here: Path) -> None:
+    said = worked(zoo("show", "vae", "--set", "dim=3"))
+    assert "Kingma" in said.out
+    entry = tomllib.loads(said.out[said.out.index("[vae]") :])["vae"]
+    assert entry["program"]["dim"] == 3
+
+
+def test_a_time_budget_is_kept_and_named(away: Path) -> None:
+    sets = ("--set", "dim=2", "--set", "fit.steps=100000", "--set", "fit.patience=0")
+    said = worked(zoo("fit", "vae", "p.csv", "-o", "run", "--time-budget", "0.5s", "--json", *sets)).json
+    assert "budget" in said["stopped"]
+    assert said["seconds"] < 3
+    assert 0 < said["steps"] < 100_000
+
+
+# ------------------------------------------------------------------------------------------------------- interruptions
+
+
+def test_interrupted(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a fit leaves no folder behind, and no traceback."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Estimator, "write", interrupt)
+    said = zoo("fit", "gaussian", "p.csv", "-o", "run")
+    assert said.code == 130
+    assert said.err.splitlines()[-1] == "zoo: interrupted"
+    assert sorted(p.name for p in away.iterdir()) == ["p.csv"]
+
+
+def test_a_fault_of_zoo_is_one_line_and_a_traceback_only_on_request(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setattr(Estimator, "log_likelihood", fault)
+    said = zoo("score", "runs/mixture", "p.csv")
+    assert said.code == 1
+    assert said.err.count("\n") == 1
+    assert "ZeroDivisionError: two lines" in said.err
+    with pytest.raises(ZeroDivisionError):
+        zoo("score", "runs/mixture", "p.csv", debug=True)
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    said = zoo()
+    assert said.code == 2
+    assert "Usage" in said.out + said.err
+    assert "zoo:" not in said.err
+
+
+PIPES: dict[str, Callable[[], list[str]]] = {
+    "table": lambda: ["example", "digits"],
+    "json": lambda: ["models", "--json"],
+}
+
+
+@pytest.mark.parametrize("case", PIPES)
+@pytest.mark.skipif(sys.platform == "win32", reason="a closed pipe is another thing there")
+def test_a_reader_that_has_read_enough(case: str, tmp_path: Path) -> None:
+    """`zoo ... | head -1`: nothing on standard error, and no failure."""
+    code = "import sys; sys.argv = ['zoo', *sys.argv[1:]]; from zoo.cli import main; main()"
+    command = [sys.executable, "-c", code, *PIPES[case]()]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(60) == 0, said
+        assert said == b""
