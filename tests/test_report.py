@@ -132,7 +132,7 @@ def test_page_of_a_model_without_rows(tmp_path: Path) -> None:
 
 def test_page_of_one_column(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": np.random.default_rng(0).normal(size=40)})
-    folder = compare(frame, models=["mixture"], settings=SMALL).save(tmp_path / "one")
+    folder = compare(frame, models=["mixture"], settings={"fit.steps": 30, "components": 2}).save(tmp_path / "one")
     assert "What could not be shown" not in write_report(folder).read_text(encoding="utf-8")
 
 

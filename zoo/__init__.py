@@ -37,7 +37,23 @@ _WHERE = {
     "write_table": "zoo.table.reader",
 }
 
-__all__ = [*_WHERE, "fit", "load", "models"]
+__all__ = [
+    "Comparison",
+    "Estimator",
+    "Registry",
+    "Rows",
+    "Schema",
+    "UserError",
+    "ZooWarning",
+    "compare",
+    "example",
+    "fit",
+    "infer_schema",
+    "load",
+    "models",
+    "read_table",
+    "write_table",
+]
 
 
 def fit(model: str, table: Any, **options: Any) -> Estimator:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 import time
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 WIDE = 160  # characters of a line of a table printed into a file or a pipe
+INTERRUPTED = 130  # the exit code of Ctrl-C
 MOST_ACROSS = 12  # columns of a table of cluster profiles
 out, err = Console(), Console(stderr=True)
 for console in (out, err):
@@ -90,8 +92,7 @@ class Reading:
     def read(self, table: str) -> Any:
         from zoo.table.reader import read_table
 
-        options = {"header": self.header, "columns": self.columns, "sep": self.sep, "missing": _split(self.missing)}
-        return read_table(table, **options)
+        return read_table(table, header=self.header, columns=self.columns, sep=self.sep, missing=_split(self.missing))
 
     def schema_of(self, frame: Any) -> Any:
         """The schema given, or inferred with the overrides."""
@@ -477,12 +478,12 @@ def _give(frame: Any, output: Path | None, json_: bool) -> None:
 
 def _print(thing: Any) -> None:
     """The result, on standard output; a line of text stays one line."""
-    out.print(thing, highlight=False, **_as_it_is(thing))
+    out.print(thing, highlight=False, **_as_it_is(thing))  # type: ignore[arg-type]
 
 
 def _note(thing: Any) -> None:
     """What is said beside the result, on standard error."""
-    err.print(thing, highlight=False, **_as_it_is(thing))
+    err.print(thing, highlight=False, **_as_it_is(thing))  # type: ignore[arg-type]
 
 
 def _as_it_is(thing: Any) -> dict[str, bool]:
@@ -614,13 +615,17 @@ class _progress:
 
 def main() -> None:
     """Run the command line. Exit codes: 0, or 2 on bad input."""
+    # a step on a table is too small to gain from threads, and on a busy machine they wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     warnings.simplefilter("default" if debug else "ignore")
     warnings.simplefilter("always", ZooWarning)
     warnings.showwarning = _show_warning
     try:
-        typer.main.get_command(app).main(arguments, prog_name="zoo", standalone_mode=False)
+        code = typer.main.get_command(app).main(arguments, prog_name="zoo", standalone_mode=False)
+        if code == INTERRUPTED:
+            _stop("interrupted", INTERRUPTED)
     except UserError as error:
         if debug:
             raise
@@ -630,7 +635,7 @@ def main() -> None:
             _stop(f"{error.format_message().rstrip('.')}; {_usage(error)}")
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted", 130)
+        _stop("interrupted", INTERRUPTED)
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # whoever read the output has read enough
             sys.exit(0)

@@ -30,7 +30,7 @@ from zoo.table.split import Split, split
 BASELINE = "independent"
 SHOWN_ROWS = 2000
 
-Told = Callable[[str], None]
+Told = Callable[[str], Any]
 
 
 @dataclass
@@ -294,7 +294,7 @@ def line_up(schema: Schema, rows: int, registry: Registry) -> tuple[list[str], d
     numeric, discrete = len(schema.numeric), len(schema.discrete)
     both = "numbers and levels" if numeric and discrete else "numbers" if numeric else "levels"
     enough = rows >= 100
-    rules = {
+    rules: dict[str, tuple[bool, *tuple[str, ...]]] = {
         "independent": (True, "the baseline"),
         "gaussian": (numeric > 1, "numeric columns that may move together", "it needs two numeric columns"),
         "gmm": (numeric > 1, "clusters in numeric columns", "it needs two numeric columns"),

@@ -51,7 +51,7 @@ class able:
         return self.method.__get__(estimator, owner)
 
 
-class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[misc]
+class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """One model of the registry, fitted to a table.
 
     Parameters
@@ -262,11 +262,12 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     def write(self, folder: Path, **more: Any) -> None:
         """Write into a folder that is there."""
+        model = self._fitted
         fit = {k: v for k, v in asdict(self.fitted_).items() if k != "history"}
         document = run.manifest(
             "model", self.seed, model=self.model, fit=fit, choices=self.choices_, n_train=self.n_train_, **more
         )
-        run.write_model(folder, self._fitted, self.fitted_, document)
+        run.write_model(folder, model, self.fitted_, document)
 
     @classmethod
     def load(cls, path: str | Path, models_file: str | None = None, device: str = "auto") -> Estimator:
@@ -335,7 +336,9 @@ def as_frame(X: Any) -> pd.DataFrame:
 def _check_given(frame: pd.DataFrame, column: Column) -> None:
     """Refuse values to draw at that the model knows nothing of: a column left out, or a level never seen."""
     if column.name not in frame:
-        raise UserError(f"sampling needs a value of {column.name!r}, and got {', '.join(frame)}", "give it too")
+        raise UserError(
+            f"sampling needs a value of {column.name!r}, and got {', '.join(map(str, frame.columns))}", "give it too"
+        )
     unknown = set() if column.is_numeric else set(labels(frame[column.name]).dropna()) - set(column.levels)
     if unknown:
         level = min(unknown)

@@ -170,7 +170,8 @@ def _read_model(folder: Path, registry: Registry) -> tuple[Model, Fitted, dict[s
     history = folder / "history.parquet"
     fitted = Fitted(**document["fit"])
     if history.is_file():
-        fitted.history = pd.read_parquet(history).to_dict("records")
+        looks = pd.read_parquet(history).to_dict("records")
+        fitted.history = [{str(key): float(value) for key, value in look.items()} for look in looks]
     return model.eval(), fitted, document
 
 

@@ -22,7 +22,8 @@ def cluster_table(probabilities: np.ndarray, index: pd.Index) -> pd.DataFrame:
 def profiles(frame: pd.DataFrame, cluster: pd.Series, schema: Schema) -> pd.DataFrame:
     """One line a cluster, largest first: its rows and each column's mean, or most common level with its share."""
     lines = []
-    for k, rows in frame.groupby(cluster.to_numpy()):
+    for k in sorted(set(cluster)):
+        rows = frame[cluster.to_numpy() == k]
         line: dict[str, object] = {"cluster": int(k), "rows": len(rows)}
         for column in schema.modelled:
             cells = rows[column.name]

@@ -66,7 +66,7 @@ def fit_recipe(
         except UserError as error:  # a choice that this table does not admit, or that did not stay finite
             failure = error
             continue
-        value = score(model, Rows.of(codec, model.heads, validation), TRIAL_PARTICLES).mean
+        value = _validation(model, validation)
         choices.append({"settings": settings, "validation": value})
         if value > best:
             best, kept, worse = value, (candidate, model, fitted), 0
@@ -79,7 +79,9 @@ def fit_recipe(
         raise failure
     candidate, model, fitted = kept
     if fitted.steps:  # a start that was already the maximum needs no more
-        model, fitted = _fit_one(candidate, codec, train, validation, device, deadline, progress)
+        longer = _fit_one(candidate, codec, train, validation, device, deadline, progress)
+        if _validation(longer[0], validation) >= best:  # on a small table the shorter fit may have been the better one
+            model, fitted = longer
     return Outcome(model, fitted, choices)
 
 
@@ -108,6 +110,10 @@ def _made(recipe: Recipe, codec: Codec) -> Model:
         said = (str(error).strip().splitlines() or [""])[0]
         what = f"model {recipe.model!r} cannot be made with these settings: {type(error).__name__}: {said}"
         raise UserError(what, f"`zoo show {recipe.model}` lists them, --debug shows where it fails") from error
+
+
+def _validation(model: Model, validation: Encoded) -> float:
+    return score(model, Rows.of(model.codec, model.heads, validation), TRIAL_PARTICLES).mean
 
 
 def _shortened(recipe: Recipe) -> Recipe:

@@ -161,7 +161,7 @@ class _Loop:
             look["validation"] = validation_score(self.model, self.validation, self.settings.seed)
             if look["validation"] > self.best + 1e-4:
                 self.best, self.best_state, self.waited = look["validation"], _snapshot(self.model), 0
-            else:
+            elif getattr(self.model.objective, "settled", True):
                 self.waited += 1
         self.fitted.history.append(look)
         if self.progress is not None:

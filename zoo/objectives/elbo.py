@@ -34,6 +34,11 @@ class Elbo(nn.Module):
         self.particles, self.kl, self.beta, self.anneal = particles, kl, beta, anneal
         self.register_buffer("progress", torch.ones(()), persistent=False)
 
+    @property
+    def settled(self) -> bool:
+        """False while the annealing lasts: what is minimised is then not yet the bound, and cannot stop a fit."""
+        return float(self.progress) >= self.anneal
+
     def turns(self, model: Model) -> Iterator[Turn]:
         yield Turn(list(model.fitted_parameters()), lambda rows: self.loss(model, rows))
 

@@ -337,7 +337,8 @@ def _restore_dtype(cells: pd.Series, column: Column) -> pd.Series:
         if "bool" in dtype.lower() or (dtype == "object" and set(column.levels) == {"True", "False"}):
             return cells.map({"True": True, "False": False}).astype(dtype)  # type: ignore[call-overload]
         if column.kind == "time" and dtype == "object":
-            return cells.dt.date.astype(dtype) if column.step == 1 else cells.astype(dtype)
+            dates = cells.dt.date if column.step == 1 else cells
+            return dates.astype(object)
         if column.kind == "time" and "," in dtype:  # datetime64[us, Europe/Berlin]
             return cells.dt.tz_localize("UTC").astype(dtype)
         if dtype == "category":

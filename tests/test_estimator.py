@@ -1,0 +1,327 @@
+"""The scikit-learn face: the protocol, and numbers that agree with one another."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import zoo
+from zoo.errors import UserError, ZooWarning
+from zoo.estimator import Estimator
+
+QUICK = {"components": 2, "restarts": 1, "fit.steps": 5}
+
+EXPECTED_TO_FAIL = {
+    "check_fit2d_1sample": "the refusal speaks of a row of the table, not of a sample",
+    "check_sample_weight_equivalence_on_dense_data": "validation rows are drawn by position",
+}
+
+
+@parametrize_with_checks(
+    [
+        Estimator("mixture", settings=QUICK, kinds={"*": "continuous"}, device="cpu"),
+        Estimator("ppca", settings={"dim": 1, "fit.steps": 5}, kinds={"*": "continuous"}, device="cpu"),
+    ],
+    expected_failed_checks=lambda _: EXPECTED_TO_FAIL,
+)
+def test_scikit_learn_protocol(estimator: Estimator, check: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+def quick(model: str = "mixture", **options: Any) -> Estimator:
+    settings = {"mixture": QUICK, "ppca": {"dim": 1, "fit.steps": 5}, "vae": {"dim": 2, "fit.steps": 20}}.get(model, {})
+    return Estimator(model, settings=settings, device="cpu", **options)
+
+
+# ----------------------------------------------------------------------------------------------------------- protocol
+
+
+def test_clone_and_parameters() -> None:
+    one = quick(seed=3, kinds={"*": "continuous"})
+    two = clone(one)
+    assert two.get_params() == one.get_params()
+    assert two is not one
+    assert two.set_params(seed=4, model="ppca").get_params()["seed"] == 4
+    assert one.get_params()["model"] == "mixture"
+    assert not hasattr(two, "model_")
+
+
+def test_what_a_model_cannot_do_is_not_there(estimator: Any) -> None:
+    """To scikit-learn a method that is missing, to people one line with the models that can."""
+    for made in (quick("mixture"), estimator("mixture", "mixed")):
+        assert hasattr(made, "predict")
+        assert not hasattr(made, "transform")
+        with pytest.raises(UserError, match=r"'mixture' cannot embed; models that can: .*vae"):
+            made.transform(None)
+    assert hasattr(quick("ppca"), "transform")
+    assert not hasattr(quick("ppca"), "predict_proba")
+    with pytest.raises(UserError, match=r"cannot cluster; models that can: gmm, mixture"):
+        quick("ppca").fit_predict(None)
+    assert hasattr(quick("no-such-model"), "predict")  # said when it is fitted, not before
+
+
+@pytest.mark.parametrize("verb", ["score_samples", "score", "elbo", "predict", "impute", "to_arviz", "log_likelihood"])
+def test_not_fitted(verb: str, continuous: pd.DataFrame) -> None:
+    with pytest.raises(NotFittedError, match="call `fit` first"):
+        getattr(quick(), verb)(continuous)
+    for late in (lambda e: e.sample(3), lambda e: e.save("nowhere")):
+        with pytest.raises(NotFittedError):
+            late(quick())
+    assert not Path("nowhere").exists()
+
+
+def test_in_a_pipeline(continuous: pd.DataFrame) -> None:
+    pipe = make_pipeline(FunctionTransformer(lambda x: x * 2), quick())
+    pipe.fit(continuous)
+    assert pipe.predict(continuous).shape == (200,)
+    assert np.isfinite(pipe.score(continuous))
+    embedded = make_pipeline(quick("ppca"), GaussianMixture(2, random_state=0)).fit_predict(continuous)
+    assert set(embedded) <= {0, 1}
+
+
+def test_fit_predict_is_fit_and_predict(continuous: pd.DataFrame) -> None:
+    fitted = quick()
+    labels = fitted.fit_predict(continuous)
+    np.testing.assert_array_equal(labels, fitted.predict(continuous))
+    np.testing.assert_array_equal(labels, fitted.predict_proba(continuous).argmax(1))
+    np.testing.assert_allclose(fitted.predict_proba(continuous).sum(1), 1)
+
+
+def test_numpy_missing_cells_and_paths(continuous: pd.DataFrame, tmp_path: Path) -> None:
+    """An array, the frame of its columns, and a file of it give the same numbers; NaN is allowed everywhere."""
+    array = continuous.to_numpy().copy()
+    array[::7, 1] = np.nan
+    fitted = quick().fit(array)
+    assert fitted.n_features_in_ == 3
+    assert list(fitted.feature_names_in_) == ["x0", "x1", "x2"]
+    frame = pd.DataFrame(array, columns=["x0", "x1", "x2"])
+    frame.to_parquet(tmp_path / "t.parquet")
+    expected = fitted.score_samples(array)
+    for same in (frame, array.tolist(), tmp_path / "t.parquet", str(tmp_path / "t.parquet")):
+        np.testing.assert_array_equal(fitted.score_samples(same), expected)
+    assert not np.isnan(np.asarray(fitted.impute(array))).any()
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (np.zeros(20), "two dimensions"),
+        (np.zeros((20, 0)), "minimum of 1"),
+        (np.zeros((20, 2), dtype=complex), "Complex"),
+        (np.arange(8.0).reshape(4, 2), "at least 10"),
+        (np.ones((20, 2)), "no column is left"),
+        ("nowhere.csv", "no file"),
+    ],
+)
+def test_what_is_no_table(bad: Any, said: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZooWarning)
+        with pytest.raises(UserError, match=said):
+            quick().fit(bad)
+
+
+# ------------------------------------------------------------------------------------------------------------ numbers
+
+
+@pytest.mark.parametrize("model", ["mixture", "vae"])
+def test_the_likelihoods_agree(model: str, estimator: Any, mixed: pd.DataFrame) -> None:
+    fitted = estimator(model, "mixed")
+    scores = fitted.log_likelihood(mixed)
+    np.testing.assert_array_equal(scores.log_likelihood, fitted.score_samples(mixed))
+    np.testing.assert_array_equal(scores.elbo, fitted.elbo(mixed))
+    assert fitted.score(mixed) == pytest.approx(scores.log_likelihood.mean())
+    assert scores.gap == pytest.approx((scores.log_likelihood - scores.elbo).mean())
+    assert scores.bound == ("exact" if model == "mixture" else "lower")
+    if model == "mixture":
+        np.testing.assert_array_equal(scores.elbo, scores.log_likelihood)
+    else:
+        assert (scores.elbo <= scores.log_likelihood + 1e-9).all()
+    with pytest.raises(UserError, match="at least 1"):
+        fitted.log_likelihood(mixed, particles=0)
+
+
+def test_rows_are_scored_one_by_one(estimator: Any, mixed: pd.DataFrame) -> None:
+    """The number of a row depends neither on the rows beside it nor on the order of the columns."""
+    fitted = estimator("mixture", "mixed")
+    whole = fitted.score_samples(mixed)
+    order = np.random.default_rng(0).permutation(len(mixed))
+    np.testing.assert_allclose(fitted.score_samples(mixed.iloc[order]), whole[order], rtol=1e-6)
+    np.testing.assert_allclose(fitted.score_samples(mixed[mixed.columns[::-1]]), whole, rtol=1e-9)
+    np.testing.assert_allclose(fitted.score_samples(mixed.iloc[:1]), whole[:1], rtol=1e-6)
+
+
+def test_weights(continuous: pd.DataFrame) -> None:
+    """Weights as an argument are weights as a column; a weight of one for all is no weight; they move the fit."""
+    weight = np.where(continuous["a"] > continuous["a"].median(), 10.0, 0.1)
+    model = Estimator("gaussian", device="cpu")
+    given = clone(model).fit(continuous, sample_weight=weight)
+    column = clone(model).set_params(weight="w").fit(continuous.assign(w=weight))
+    plain, ones = clone(model).fit(continuous), clone(model).fit(continuous, sample_weight=np.ones(200))
+    assert given.n_features_in_ == 3
+    np.testing.assert_allclose(
+        given.score_samples(continuous), column.score_samples(continuous.assign(w=weight)), rtol=1e-6
+    )
+    np.testing.assert_allclose(ones.score_samples(continuous), plain.score_samples(continuous), rtol=1e-6)
+    assert given.sample(2000)["a"].mean() > plain.sample(2000)["a"].mean() + 0.5
+    with pytest.raises(UserError, match="has a column 'sample_weight' already"):
+        clone(model).fit(continuous.rename(columns={"a": "sample_weight"}), sample_weight=weight)
+
+
+# -------------------------------------------------------------------------------------------------------------- draws
+
+
+def odd_frame(n: int = 80) -> pd.DataFrame:
+    """Every dtype that a sample should come back in, under an index of the user's own."""
+    rng = np.random.default_rng(5)
+    return pd.DataFrame(
+        {
+            "small": rng.integers(0, 9, n).astype("int8"),
+            "single": rng.normal(size=n).astype("float32"),
+            "maybe": pd.array(rng.integers(0, 50, n), dtype="Int64"),
+            "flag": rng.random(n) < 0.4,
+            "text": rng.choice(["a", "b", "c"], n),
+            "kind": pd.Categorical(rng.choice(["lo", "mid", "hi"], n), ["lo", "mid", "hi"], ordered=True),
+            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 400, n), unit="D"),
+        },
+        index=pd.Index([f"row {i}" for i in range(n)], name="who"),
+    )
+
+
+def test_samples_have_the_dtypes_of_the_table() -> None:
+    frame = odd_frame()
+    drawn = quick().fit(frame).sample(50, seed=1)
+    assert list(drawn) == list(frame)
+    assert drawn.index.equals(pd.RangeIndex(50))
+    assert drawn.dtypes.astype(str).to_dict() == frame.dtypes.astype(str).to_dict()
+    assert set(drawn["text"]) <= {"a", "b", "c"}
+    assert (drawn["day"].dt.normalize() == drawn["day"]).all()
+    again = quick().fit(frame)
+    pd.testing.assert_frame_equal(again.sample(50, seed=1), drawn)
+    assert not again.sample(50, seed=2).equals(drawn)
+
+
+def test_impute_keeps_what_was_seen() -> None:
+    frame = odd_frame()
+    frame["small"] = frame["small"].astype("Int8")
+    hidden = np.random.default_rng(1).random(frame.shape) < 0.2
+    hidden[:, 3] = False  # a column of numpy's bool can hold no missing cell
+    holes = frame.mask(hidden)
+    fitted = quick().fit(holes)
+    filled = fitted.impute(holes)
+    assert not filled.isna().any().any()
+    pd.testing.assert_index_equal(filled.index, holes.index)
+    assert filled.dtypes.astype(str).to_dict() == holes.dtypes.astype(str).to_dict()
+    assert list(filled) == list(holes)
+    for j, name in enumerate(frame):
+        pd.testing.assert_series_equal(filled[name][~hidden[:, j]], frame[name][~hidden[:, j]], check_dtype=False)
+    draws = fitted.impute(holes, draws=3)
+    assert len(draws) == 3
+    assert not draws[0].equals(draws[1])
+    for draw in draws:
+        assert not draw.isna().any().any()
+        assert (draw["text"][~hidden[:, 4]] == frame["text"][~hidden[:, 4]]).all()
+    pd.testing.assert_frame_equal(fitted.impute(frame), frame, check_dtype=False)  # nothing to fill
+    with pytest.raises(UserError, match="at least 1"):
+        fitted.impute(holes, draws=0)
+
+
+def test_given(complete_mixed: pd.DataFrame) -> None:
+    """A conditional model: a density of the rest, drawn at given values, refused without them."""
+    fitted = quick("mixture", given=["colour"]).fit(complete_mixed)
+    assert "given colour" in fitted.log_likelihood(complete_mixed).measure
+    drawn = fitted.sample(6, given=pd.DataFrame({"colour": ["red", "blue"]}))
+    assert list(drawn) == [name for name in complete_mixed if name != "colour"]
+    assert len(fitted.sample(5, given=complete_mixed)) == 5  # further columns do no harm
+    with pytest.raises(UserError, match="sampling needs values of colour"):
+        fitted.sample(5)
+    with pytest.raises(UserError, match="sampling needs a value of 'colour'"):
+        fitted.sample(5, given=pd.DataFrame({"color": ["red"]}))
+    with pytest.raises(UserError, match="no level 'rot'"):
+        fitted.sample(5, given=pd.DataFrame({"colour": ["rot"]}))
+    with pytest.raises(UserError, match="no column 'colour'"):
+        fitted.score(complete_mixed.drop(columns="colour"))
+    with pytest.raises(UserError, match="without given columns"):
+        quick().fit(complete_mixed).sample(5, given=complete_mixed)
+
+
+# ------------------------------------------------------------------------------------------------------------ keeping
+
+
+@pytest.mark.parametrize("model", ["mixture", "vae"])
+def test_loaded_is_saved(model: str, estimator: Any, mixed: pd.DataFrame, tmp_path: Path) -> None:
+    fitted = estimator(model, "mixed")
+    loaded = zoo.load(fitted.save(tmp_path / "run"), device="cpu")
+    np.testing.assert_array_equal(loaded.score_samples(mixed), fitted.score_samples(mixed))
+    pd.testing.assert_frame_equal(loaded.sample(9, seed=2), fitted.sample(9, seed=2))
+    pd.testing.assert_frame_equal(loaded.impute(mixed), fitted.impute(mixed))
+    assert loaded.schema_ == fitted.schema_
+    assert loaded.fitted_ == fitted.fitted_
+    assert loaded.model_.verbs == fitted.model_.verbs
+    assert loaded.get_params()["model"] == model
+
+
+def test_zoo_fit_parts_options_from_settings(continuous: pd.DataFrame) -> None:
+    fitted = zoo.fit("mixture", continuous, components=2, restarts=1, seed=5, kinds={"a": "continuous"}, device="cpu")
+    assert fitted.get_params()["settings"] == {"components": 2, "restarts": 1}
+    assert fitted.get_params()["seed"] == 5
+    assert fitted.model_.program.components == 2
+    with pytest.raises(UserError, match="did you mean 'components'"):
+        zoo.fit("mixture", continuous, componnts=2)
+
+
+def test_time_budget(continuous: pd.DataFrame) -> None:
+    settings = {"dim": 2, "fit.steps": 100_000, "fit.patience": 0}
+    fitted = Estimator("vae", settings=settings, time_budget=0.5, device="cpu").fit(continuous)
+    assert "budget" in fitted.fitted_.stopped
+    assert 0 < fitted.fitted_.steps < 100_000
+    assert fitted.fitted_.seconds < 3
+
+
+# -------------------------------------------------------------------------------------------------------------- arviz
+
+
+def test_to_arviz(estimator: Any, mixed: pd.DataFrame) -> None:
+    import arviz_stats
+
+    fitted = estimator("vae", "mixed")
+    rows = mixed.iloc[:30]
+    tree = fitted.to_arviz(rows, draws=25)
+    assert set(tree.children) == {"posterior", "log_likelihood", "posterior_predictive", "observed_data"}
+    assert dict(tree["log_likelihood"]["row"].sizes) == {"chain": 1, "draw": 25, "row_dim_0": 30}
+    assert tree["posterior"]["z"].shape == (1, 25, 30, 2)
+    assert set(tree["posterior_predictive"].data_vars) == set(mixed)
+    assert tree["posterior_predictive"]["height"].shape == (1, 25, 30)
+    assert tree["observed_data"]["height"].shape == (30,)
+    np.testing.assert_array_equal(np.isnan(tree["observed_data"]["height"]), rows["height"].isna())
+    assert "nats per row" in tree.attrs["measure"]
+    assert arviz_stats.get_log_likelihood(tree).shape == (1, 25, 30)
+    if hasattr(arviz_stats, "summary"):  # it comes with an optional package of theirs
+        assert len(arviz_stats.summary(tree, var_names=["z"])) == 60
+    mixture = estimator("mixture", "mixed").to_arviz(rows, draws=2)
+    assert "posterior" not in mixture.children  # its one latent is summed out
+    expected = estimator("mixture", "mixed").score_samples(rows)
+    np.testing.assert_allclose(mixture["log_likelihood"]["row"][0, 0], expected)
+
+
+def test_fitting_changes_no_random_state(continuous: pd.DataFrame) -> None:
+    """A fit takes its seed, not the caller's generators; and gives the same with any of them."""
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = quick("vae").fit(continuous).score(continuous)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert quick("vae").fit(continuous).score(continuous) == first

@@ -1,0 +1,155 @@
+"""The floors of the house, and what importing it costs and changes: little, and nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import zoo
+
+PACKAGE = Path(zoo.__file__).parent
+
+# ground first: a room imports from floors below its own, and rooms of one floor know nothing of each other
+FLOORS = (
+    ("errors",),
+    ("table", "networks", "targets", "scope"),
+    ("rows", "recipe"),
+    ("sites", "em", "registry"),
+    ("programs", "guides"),
+    ("objectives",),
+    ("model", "evaluate"),
+    ("fitting",),
+    ("run", "catalogue"),
+    ("estimator",),
+    ("report",),
+    ("comparison",),
+    ("cli",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "zoo."))
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def only_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and any(
+        isinstance(n, ast.Name | ast.Attribute) and "TYPE_CHECKING" in ast.dump(n) for n in ast.walk(node.test)
+    )
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module of zoo that a file imports, at its head or later, `if TYPE_CHECKING` left out."""
+    for node in ast.iter_child_nodes(tree):
+        if only_for_types(node):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("zoo."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "zoo":
+            yield from (f"zoo.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("zoo."):
+            yield str(node.module)
+        yield from imports(node)
+
+
+def source(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {room(m) for m in MODULES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_imports_from_floors_below(module: str) -> None:
+    for imported in imports(ast.parse(source(module).read_text(encoding="utf-8"))):
+        if room(imported) != room(module):
+            assert FLOOR[room(imported)] < FLOOR[room(module)], f"{module} imports {imported}"
+
+
+def python(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_zoo_imports_nothing_heavy() -> None:
+    code = "import sys, zoo, zoo.errors, zoo.registry; zoo.models(); print(*sys.modules)"
+    loaded = set(python(code).split())
+    assert not loaded & {"torch", "pyro", "numpy", "pandas", "sklearn", "scipy", "zuko", "matplotlib", "pydantic"}
+
+
+def test_the_help_imports_no_torch() -> None:
+    code = "import sys; sys.argv = ['zoo', '--help']; from zoo.cli import main; main(); print(*sys.modules)"
+    assert "torch" not in python(code).split()
+
+
+ALONE = """
+import importlib, random, sys, warnings
+warnings.simplefilter("ignore")
+import torch, pyro, pandas, sklearn.base, matplotlib
+modules = sys.argv[2:]
+random.Random(int(sys.argv[1])).shuffle(modules)
+for module in modules:
+    for name in [n for n in sys.modules if n == "zoo" or n.startswith("zoo.")]:
+        del sys.modules[name]
+    importlib.import_module(module)
+for module in modules:
+    importlib.import_module(module)
+"""
+
+
+def test_every_module_can_be_imported_first() -> None:
+    """No circles: each module alone, from a state in which none of zoo is loaded, and then all in a random order."""
+    python(ALONE, "0", *MODULES)
+
+
+SWITCHES = """
+import importlib, json, sys, warnings
+import numpy, pyro, torch
+
+def switches():
+    return {
+        "pyro settings": {k: str(v) for k, v in pyro.settings.get().items()},
+        "pyro parameters": sorted(pyro.get_param_store().keys()),
+        "torch validation": torch.distributions.Distribution._validate_args,
+        "default dtype": str(torch.get_default_dtype()),
+        "gradients": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),
+        "torch state": torch.get_rng_state().tolist(),
+        "numpy state": numpy.random.get_state()[1].tolist(),
+        "numpy errors": numpy.geterr(),
+        "warnings": [str(f) for f in warnings.filters],
+    }
+
+torch.distributions.Distribution.set_default_validate_args(True)
+before = switches()
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+assert "zuko" in sys.modules
+after = switches()
+print(json.dumps({k: [str(before[k]), str(after[k])] for k in before if before[k] != after[k]}))
+"""
+
+
+def test_importing_changes_no_switch() -> None:
+    changed = json.loads(python(SWITCHES, *(m for m in MODULES if room(m) != "report")).splitlines()[-1])
+    changed.pop("warnings", None)  # libraries add their own when they are loaded
+    assert changed == {}
+
+
+def test_the_public_face() -> None:
+    for name in zoo.__all__:
+        assert getattr(zoo, name) is not None
+    assert set(dir(zoo)) >= set(zoo.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = zoo.nothing
