@@ -22,7 +22,7 @@ from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000
 WIDE = 0.7
-ATOM = 0.04  # share of rows on one value that makes it a component of its own
+ATOM = 0.04  # share of rows on one value that makes it a spike
 
 
 def spread_shape(covariance: str, components: int, n: int) -> tuple[int, ...]:
@@ -76,22 +76,33 @@ def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
     return [_fit_column(data.column(j), components, restarts) for j in range(data.y.shape[1])]
 
 
+def spikes(rows: Rows, most: int) -> list[tuple[Tensor, Tensor]]:
+    """For each numeric column the values that very many rows share, and their shares."""
+    data = Data.of(rows, "diagonal")
+    return [_spikes(data.column(j), most) for j in range(data.y.shape[1])]
+
+
+def _spikes(data: Data, most: int) -> tuple[Tensor, Tensor]:
+    values, counts = data.y[:, 0].unique(return_counts=True)
+    share = counts / max(data.n, 1)
+    top = share.topk(min(most, len(share))).indices
+    top = top[share[top] > ATOM]
+    return values[top], share[top].double()
+
+
 def _fit_column(data: Data, components: int, restarts: int) -> Start:
     """Values that very many rows share begin as components of their own, as narrow as they may be; EM, which would
     take for ever to part a spike from its neighbours, finds the others."""
-    values, owner, counts = data.y[:, 0].unique(return_inverse=True, return_counts=True)
-    share = counts / max(data.n, 1)
-    atoms = share.topk(min(components // 2, len(share))).indices
-    atoms = atoms[share[atoms] > ATOM]
-    others = data.take((~torch.isin(owner, atoms)).nonzero()[:, 0])
-    left = components - len(atoms)
-    if not len(atoms) or others.n < left:
+    values, share = _spikes(data, components // 2)
+    others = data.take((~torch.isin(data.y[:, 0], values)).nonzero()[:, 0])
+    left = components - len(values)
+    if not len(values) or others.n < left:
         return _fit(data, components, restarts, keep=1, moves=False)
     rest = _fit(others, left, restarts, keep=1, moves=False)
-    narrow = torch.full((len(atoms), 1), -20.0, dtype=torch.float64)
+    narrow = torch.full((len(values), 1), -20.0, dtype=torch.float64)
     return Start(
-        torch.cat([share[atoms].log(), rest.log_weights + math.log(others.n / data.n)]),
-        torch.cat([values[atoms, None], rest.loc]),
+        torch.cat([share.log(), rest.log_weights + math.log(others.n / data.n)]),
+        torch.cat([values[:, None], rest.loc]),
         torch.cat([narrow, rest.spread]),
         rest.rest,
         math.nan,
