@@ -69,7 +69,7 @@ class Conditionals(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(outputs)))
 
     def start_at(self, numeric: Tensor, levels: Tensor) -> None:
-        """Begin at the columns' own distributions: outputs of the numeric factors (Dn, n_params), logits of the others."""
+        """Begin at the columns' own distributions: outputs of the numeric factors (Dn, n_params), and logits."""
         self.bias.copy_(torch.cat([numeric.flatten(), levels]))
 
     def forward(self, rows: Rows) -> ColumnDensity:
