@@ -190,9 +190,19 @@ def m_step(data: Data, stats: Statistics) -> Theta:
         return Theta(weights.log(), loc, cov, masses)
     loc = stats.first / n[..., None]
     cov = stats.second / n[..., None, None] - loc[..., :, None] * loc[..., None, :]
+    behind = n
     if data.covariance == "tied":
+        behind = n.sum(-1, keepdim=True).expand(n.shape)
         cov = (weights[..., None, None] * cov).sum(1, keepdim=True).expand(cov.shape)
-    return Theta(weights.log(), loc, _definite(cov, data.floor), masses)
+    return Theta(weights.log(), loc, _definite(_shrunk(cov, behind), data.floor), masses)
+
+
+def _shrunk(cov: Tensor, n: Tensor) -> Tensor:
+    """Covariances (R, K, D, D) of fewer rows n (R, K) than columns are singular: draw them towards their diagonal."""
+    size = cov.shape[-1] + 1
+    share = (0.9 * (size - n) / size).clamp(min=0.0)[..., None, None]
+    share = torch.where(n[..., None, None] < size, share.clamp(min=0.1), share)
+    return (1 - share) * cov + share * torch.diag_embed(cov.diagonal(dim1=-2, dim2=-1))
 
 
 def _definite(cov: Tensor, floor: Tensor) -> Tensor:

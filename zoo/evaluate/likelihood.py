@@ -83,8 +83,10 @@ class Scores:
 
 
 def standard_error(values: np.ndarray) -> float:
-    """Of a mean over rows; not a number for a single row."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    """Of a mean over rows; not a number for a single row, or where a row is impossible."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return math.nan
+    return float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def score(model: Model, rows: Rows, particles: int | None = None, seed: int = 0) -> Scores:

@@ -80,7 +80,7 @@ def _complete_once(model: Model, rows: Rows, particles: int) -> Tensor:
     assert rows.cells is not None
     k = particles if model.sites.continuous or model.bound(rows.complete) != "exact" else 1
     w = log_weights(model.program, model.guide, rows, k)
-    pick = torch.distributions.Categorical(logits=w.rows.T).sample()
+    pick = torch.distributions.Categorical(logits=_finite(w.rows).T).sample()
     latents = _latents(model, w, pick * rows.n + torch.arange(rows.n, device=pick.device))
     conditioned = poutine.condition(model.program, data=latents)
     trace = samples(poutine.trace(conditioned).get_trace(rows))
@@ -103,11 +103,16 @@ def _latents(model: Model, w: LogWeights, chosen: Tensor) -> dict[str, Tensor]:
             out[s.name] = value[chosen]
     if w.dims:
         joint = w.joint[..., chosen]
-        flat = torch.distributions.Categorical(logits=joint.flatten(0, -2).T).sample()
+        flat = torch.distributions.Categorical(logits=_finite(joint.flatten(0, -2)).T).sample()
         for name, dim in w.dims.items():
             stride = joint.shape[dim + 1 : -1].numel() if dim < -2 else 1
             out[name] = (flat // stride) % joint.shape[dim]
     return out
+
+
+def _finite(log: Tensor) -> Tensor:
+    """A row that is impossible under every latent (a cell of 1e300) still has a draw: all are then alike."""
+    return torch.nan_to_num(log, nan=-1e30, neginf=-1e30, posinf=1e30)
 
 
 def _spans(n_numeric: int) -> dict[str, slice]:

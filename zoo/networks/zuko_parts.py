@@ -19,7 +19,20 @@ torch.distributions.Distribution.set_default_validate_args(_validation)
 
 def masked_mlp(adjacency: Tensor, hidden: Sequence[int]) -> nn.Module:
     """An MLP whose output i reads input j only where adjacency[i, j]. adjacency: (n_out, n_in) bool."""
+    if not adjacency.any():
+        return Nothing(len(adjacency))
     return zuko.nn.MaskedMLP(adjacency, hidden, activation=nn.SiLU, residual=False)
+
+
+class Nothing(nn.Module):
+    """The network that may read nothing: zeros (n, n_out)."""
+
+    def __init__(self, n_out: int):
+        super().__init__()
+        self.n_out = n_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_zeros(len(x), self.n_out)
 
 
 def spline_flow(features: int, context: int, transforms: int, hidden: Sequence[int], bins: int) -> nn.Module:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.em import fit as em
+from zoo.errors import UserError
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -29,6 +30,8 @@ class Mixture(nn.Module):
 
     def __init__(self, schema: Schema, components: int = 10, covariance: Covariance = "diagonal", restarts: int = 10):
         super().__init__()
+        if components < 1 or restarts < 1:
+            raise UserError(f"a mixture of {components} components from {restarts} starts", "both are at least 1")
         n = len(schema.numeric)
         shape = em.spread_shape(covariance, components, n)
         self.components, self.covariance, self.restarts = components, covariance, restarts

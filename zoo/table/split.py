@@ -27,7 +27,7 @@ def share(n: int) -> float:
 def split(n: int, seed: int = 0, test: bool = True) -> Split:
     """Shuffle n rows by seed and part them by `share`; without `test` no row is held out to judge."""
     if n < MIN_ROWS:
-        raise UserError(f"the table has {n} row{'s' * (n != 1)}; fitting needs at least {MIN_ROWS}")
+        raise UserError(f"the table has {n} row{'s' * (n != 1)}; fitting needs at least {MIN_ROWS}", "give more rows")
     order = np.random.default_rng(seed).permutation(n)
     held = round(share(n) * n)
     n_test = held if test else 0
