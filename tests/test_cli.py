@@ -328,7 +328,7 @@ REFUSED = {
     "fit setting misspelt for all": ("compare p.csv -m mixture -o x --set fit.stepz=3", "did you mean 'steps'?"),
     "setting that is no number": ("fit mixture p.csv -o x --set components=lots", "a valid integer"),
     "bad setting for all": ("compare p.csv -m mixture -o x --set components=lots", "a valid integer"),
-    "setting out of range": ("fit mixture p.csv -o x --set components=0", "model 'mixture'"),
+    "setting out of range": ("fit mixture p.csv -o x --set components=0", "components = 0"),
     "setting without value": ("fit mixture p.csv -o x --set components", "is not key=value"),
     "setting that is no choice": ("fit mixture p.csv -o x --set covariance=foo", "'full'"),
     "steps below one": ("fit mixture p.csv -o x --set fit.steps=-3", "greater than or equal to 1"),

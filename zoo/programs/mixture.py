@@ -31,7 +31,8 @@ class Mixture(nn.Module):
     def __init__(self, schema: Schema, components: int = 10, covariance: Covariance = "diagonal", restarts: int = 10):
         super().__init__()
         if components < 1 or restarts < 1:
-            raise UserError(f"a mixture of {components} components from {restarts} starts", "both are at least 1")
+            what = f"components = {components}, restarts = {restarts}"
+            raise UserError(f"a mixture cannot have {what}", "set both to at least 1")
         n = len(schema.numeric)
         shape = em.spread_shape(covariance, components, n)
         self.components, self.covariance, self.restarts = components, covariance, restarts
