@@ -30,6 +30,7 @@ FLOORS = (
     ("estimator",),
     ("report",),
     ("comparison",),
+    ("options", "terminal"),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

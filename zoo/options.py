@@ -1,0 +1,119 @@
+"""Options that many commands share, and what they read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zoo.errors import UserError
+
+TableArg = Annotated[
+    str, typer.Argument(metavar="TABLE", help="CSV, Parquet, Feather, JSON lines, or - for CSV on standard input")
+]
+RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="where to write; the format follows the ending")]
+RunOut = Annotated[Path, typer.Option("-o", "--output", help="the run folder to write")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="of every random choice")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="a setting, e.g. program.components=8 or fit.epochs=20")]
+Budget = Annotated[
+    str | None, typer.Option("--time-budget", help="stop with the best so far after this long, e.g. 90s, 10m")
+]
+ModelsFile = Annotated[str | None, typer.Option("--models-file", help="a models.toml of your own")]
+
+Particles = Annotated[
+    int | None, typer.Option("--particles", min=1, help="draws of the latents of each row, where the number is a bound")
+]
+Draws = Annotated[
+    int | None, typer.Option("--draws", min=1, help="write so many draws of each row instead of one best guess")
+]
+
+SchemaFile = Annotated[Path | None, typer.Option("--schema", help="a schema as `zoo inspect` prints it")]
+Kinds = Annotated[list[str] | None, typer.Option("--kind", help="'GLOB=KIND', e.g. '*=continuous' or zip=categorical")]
+Ignore = Annotated[list[str] | None, typer.Option("--ignore", help="columns to leave out (a glob)")]
+Missing = Annotated[list[str] | None, typer.Option("--missing", help="tokens that mean missing, separated by commas")]
+Header = Annotated[bool | None, typer.Option("--header/--no-header", help="whether the first row names the columns")]
+Columns = Annotated[Path | None, typer.Option("--columns", help="a file of column names, for a table without a header")]
+Sep = Annotated[str | None, typer.Option("--sep", help="the delimiter; found out when not given")]
+Weight = Annotated[str | None, typer.Option("--weight", help="the column of row weights")]
+Group = Annotated[str | None, typer.Option("--group", help="the column of groups")]
+Given = Annotated[list[str] | None, typer.Option("--given", help="columns to condition upon, separated by commas")]
+
+
+@dataclass
+class Reading:
+    """The reading flags, the same on every command."""
+
+    schema: Path | None = None
+    kind: list[str] | None = None
+    ignore: list[str] | None = None
+    missing: list[str] | None = None
+    header: bool | None = None
+    columns: Path | None = None
+    sep: str | None = None
+    weight: str | None = None
+    group: str | None = None
+    given: list[str] | None = None
+
+    def read(self, table: str) -> Any:
+        from zoo.table.reader import read_table
+
+        return read_table(table, header=self.header, columns=self.columns, sep=self.sep, missing=split(self.missing))
+
+    def schema_of(self, frame: Any) -> Any:
+        """The schema given, or inferred with the overrides."""
+        from zoo.table.infer import infer_schema
+        from zoo.table.schema import Schema
+
+        overrides = {
+            "--kind": self.kind,
+            "--ignore": self.ignore,
+            "--weight": self.weight,
+            "--group": self.group,
+            "--given": self.given,
+        }
+        if self.schema is not None:
+            used = [flag for flag, value in overrides.items() if value]
+            if used:
+                raise UserError(
+                    f"--schema already says what each column is; {', '.join(used)} cannot be added",
+                    "edit the schema file",
+                )
+            return Schema.read(self.schema)
+        return infer_schema(
+            frame,
+            kinds=pairs(self.kind),
+            ignore=split(self.ignore),
+            given=split(self.given),
+            group=self.group,
+            weight=self.weight,
+        )
+
+
+def split(values: list[str] | None) -> list[str]:
+    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
+
+
+def pairs(values: list[str] | None) -> dict[str, str]:
+    out_: dict[str, str] = {}
+    for value in values or []:
+        glob, equals, kind = value.rpartition("=")
+        if not equals or not glob or not kind:
+            raise UserError(f"--kind {value!r} is not GLOB=KIND", "write for example --kind '*=continuous'")
+        out_[glob] = kind
+    return out_
+
+
+def seconds_in(text: str | None) -> float | None:
+    """'90', '90s', '10m' or '1h' in seconds."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not found or float(found[1]) <= 0:
+        raise UserError(f"--time-budget {text!r} is not a length of time", "write for example 90s, 10m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

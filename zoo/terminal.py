@@ -1,0 +1,201 @@
+"""What the command line prints: results on standard output, notes and progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from zoo.errors import ZooWarning
+
+WIDE = 160  # characters of a line of a table printed into a file or a pipe
+INTERRUPTED = 130  # the exit code of Ctrl-C
+MOST_ACROSS = 12  # columns of a table of cluster profiles
+out, err = Console(), Console(stderr=True)
+for console in (out, err):
+    if not console.is_terminal:
+        console.width = WIDE
+
+
+def table_name(table: str) -> str:
+    return "standard input" if table == "-" else Path(table).name
+
+
+def write(frame: Any, output: Path) -> None:
+    from zoo.table.reader import write_table
+
+    write_table(frame, output)
+    if str(output) != "-":
+        note(f"wrote {output}: {count_of(len(frame), 'row')}, {count_of(frame.shape[1], 'column')}")
+
+
+def give(frame: Any, output: Path | None, json_: bool) -> None:
+    """A table as the result: to the output, or to standard output as CSV or as the records of a JSON document."""
+    if output is not None or not json_:
+        write(frame, output or Path("-"))
+    if json_:
+        document = {"rows": len(frame), "columns": [str(name) for name in frame.columns]}
+        records = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
+        print_json(document | ({"records": records} if output is None else {"output": str(output)}))
+
+
+def say(thing: Any) -> None:
+    """The result, on standard output; a line of text stays one line."""
+    out.print(thing, highlight=False, **as_it_is(thing))  # type: ignore[arg-type]
+
+
+def note(thing: Any) -> None:
+    """What is said beside the result, on standard error."""
+    err.print(thing, highlight=False, **as_it_is(thing))  # type: ignore[arg-type]
+
+
+def as_it_is(thing: Any) -> dict[str, bool]:
+    return {"markup": False, "soft_wrap": True} if isinstance(thing, str) else {}
+
+
+def print_json(document: Any) -> None:
+    from zoo.run import to_json
+
+    print(to_json(document))
+
+
+def count_of(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def sentence(score: dict[str, Any]) -> str:
+    words = {"exact": "", "lower": "at least ", "estimate": "about ", "none": "no "}[score["bound"]]
+    text = f"log-likelihood {words}{plus_minus(score, 'log_likelihood', 'standard_error')} nats per row"
+    if score["bound"] != "exact":
+        parts = [count_of(score["particles"], "particle")]
+        if math.isfinite(score["monte_carlo_error"]):
+            parts.append(f"Monte Carlo error {score['monte_carlo_error']:.3f}")
+        parts.append(f"ELBO {score['elbo']:.3f}")
+        if score["k_hat"] is not None:
+            parts.append(f"k-hat {score['k_hat']:.2f}")
+        text += f" ({', '.join(parts)})"
+    return f"{text}; {score['measure']}"
+
+
+def print_ranking(document: dict[str, Any]) -> None:
+    grid = Grid(
+        "model",
+        "log-likelihood",
+        "bound",
+        "ELBO",
+        "from best",
+        "above baseline",
+        "seconds",
+        "settings",
+        box=None,
+        header_style="bold",
+    )
+    for line in document["models"]:
+        if line["log_likelihood"] is None:
+            grid.add_row(line["model"], "-", "", "", "", "", f"{line['seconds']:.1f}", "")
+            continue
+        settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in line["settings"].items())
+        grid.add_row(
+            f"[cyan]{line['model']}[/]",
+            plus_minus(line, "log_likelihood", "standard_error"),
+            line["bound"],
+            plus_minus(line, "elbo"),
+            plus_minus(line, "difference", "difference_se"),
+            plus_minus(line, "above_baseline", "above_baseline_se"),
+            f"{line['seconds']:.1f}",
+            escaped(settings),
+        )
+    say(grid)
+    rows = document["rows"]
+    parts = f"{rows['train']} rows fit, {rows['validation']} choose, {rows['test']} judge"
+    say(f"\n{document['measure']}; {parts}")
+    for line in document["models"]:
+        for warning in line["warnings"]:
+            out.print(f"[yellow]{line['model']}[/]: {escaped(warning)}", highlight=False, soft_wrap=True)
+
+
+def plus_minus(line: dict[str, Any], value: str, spread: str = "") -> str:
+    if line.get(value) is None:
+        return ""
+    known = line.get(spread) is not None and math.isfinite(line[spread])
+    return f"{line[value]:.3f}" + (f" ± {line[spread]:.3f}" if known else "")
+
+
+def as_grid(frame: Any) -> Grid:
+    grid = Grid(*(escaped(str(name)) for name in frame.columns), box=None, header_style="bold")
+    for values in frame.itertuples(index=False):
+        grid.add_row(*(f"{v:.4g}" if isinstance(v, float) else escaped(str(v)) for v in values))
+    return grid
+
+
+def profile_grid(profile: Any) -> Grid:
+    """One line a cluster; one line a column, for the largest clusters, where there are many columns."""
+    if profile.shape[1] <= MOST_ACROSS:
+        return as_grid(profile.reset_index())
+    lines = profile.head(MOST_ACROSS - 1).T.rename_axis("column")
+    return as_grid(lines.rename(columns=lambda k: f"cluster {k}").reset_index())
+
+
+class Watch:
+    """Progress with rate and time left on a terminal; nothing where there is none, or with --json."""
+
+    def __init__(self, silent: bool):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.on = err.is_terminal and not silent
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        ]
+        self.bar = Progress(*columns, console=err, transient=True, disable=not self.on)
+        self.silent = silent
+
+    def __enter__(self) -> Callable[[str], Callable[[int, int, dict[str, float]], None]]:
+        self.bar.start()
+        return self._start
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def _start(self, model: str) -> Callable[[int, int, dict[str, float]], None]:
+        for task in self.bar.task_ids:
+            self.bar.remove_task(task)
+        task = self.bar.add_task(model, total=None, rate="")
+
+        def look(step: int, planned: int, look: dict[str, float]) -> None:
+            rate = f"{step / max(look['seconds'], 1e-9):.0f} steps/s"
+            if "validation" in look:
+                rate += f", validation {look['validation']:.3f}"
+            self.bar.update(task, completed=step, total=planned, rate=rate)
+
+        return look
+
+
+def usage(error: Any) -> str:
+    """The remedy of a line that was not understood."""
+    context = getattr(error, "ctx", None)
+    return f"see `{context.command_path if context else 'zoo'} --help`"
+
+
+def give_up(text: str, code: int = 2) -> NoReturn:
+    err.print(f"[bold red]zoo:[/] {escaped(' '.join(text.split()))}", highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
+    if issubclass(category, ZooWarning) or "--debug" in sys.argv:
+        err.print(f"[yellow]note:[/] {escaped(str(message))}", highlight=False, soft_wrap=True)
+
+
+def escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
