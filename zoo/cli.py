@@ -159,7 +159,7 @@ def fit(
     header: Header = None, columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None,
     given: Given = None,
 ) -> None:  # fmt: skip
-    """Fit one model; a tenth of the rows (a fifth below 2,000) is held out and scored."""
+    """Fit one model: a tenth of the rows (a fifth below 2,000) chooses, another is held out and scored."""
     from zoo.estimator import Estimator
     from zoo.fitting.choose import pick_device
     from zoo.registry import Registry, parse_set
@@ -236,6 +236,9 @@ def compare(
     if json_:
         return print_json(result.to_json())
     print_ranking(result.to_json())
+    for name, why in result.reasons.items():
+        if why.startswith("left out"):
+            note(f"{name}: {why}")
     note(f"wrote {output}/report.html in {time.perf_counter() - started:.0f} s")
 
 

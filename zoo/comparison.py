@@ -324,8 +324,11 @@ def _warnings(entry: Entry, comparison: Comparison) -> list[str]:
     out = []
     scores, model = entry.scores, entry.estimator.model_
     baseline = next((e for e in comparison.scored if e.model == BASELINE), None)
-    if baseline is not None and baseline.scores is not None and scores.mean < baseline.scores.mean:
-        out.append("worse than independent columns on held-out rows")
+    if baseline is not None and baseline is not entry:
+        below, error = comparison.difference(entry.model, BASELINE)
+        if below < -1e-6:
+            sure = "worse" if below < -2 * error else "no better"
+            out.append(f"{sure} than independent columns on held-out rows ({below:.3f} ± {error:.3f})")
     if scores.worst_k_hat is not None and scores.worst_k_hat > K_HAT_GOOD:
         out.append(f"k-hat {scores.worst_k_hat:.2f} above {K_HAT_GOOD}: the bound is loose on some rows")
     if model.pattern_wise and model.schema.has_missing:

@@ -190,18 +190,15 @@ def m_step(data: Data, stats: Statistics) -> Theta:
         return Theta(weights.log(), loc, cov, masses)
     loc = stats.first / n[..., None]
     cov = stats.second / n[..., None, None] - loc[..., :, None] * loc[..., None, :]
-    behind = n
     if data.covariance == "tied":
-        behind = n.sum(-1, keepdim=True).expand(n.shape)
         cov = (weights[..., None, None] * cov).sum(1, keepdim=True).expand(cov.shape)
-    return Theta(weights.log(), loc, _definite(_shrunk(cov, behind), data.floor), masses)
+    return Theta(weights.log(), loc, _definite(_shrunk(cov, float(n[0].sum())), data.floor), masses)
 
 
-def _shrunk(cov: Tensor, n: Tensor) -> Tensor:
-    """Covariances (R, K, D, D) of fewer rows n (R, K) than columns are singular: draw them towards their diagonal."""
+def _shrunk(cov: Tensor, n: float) -> Tensor:
+    """Covariances of a table of fewer rows than columns are singular: draw them towards their diagonal."""
     size = cov.shape[-1] + 1
-    share = (0.9 * (size - n) / size).clamp(min=0.0)[..., None, None]
-    share = torch.where(n[..., None, None] < size, share.clamp(min=0.1), share)
+    share = max(0.1, 0.9 * (size - n) / size) if n < size else 0.0
     return (1 - share) * cov + share * torch.diag_embed(cov.diagonal(dim1=-2, dim2=-1))
 
 

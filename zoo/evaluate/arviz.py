@@ -31,7 +31,9 @@ def to_datatree(model: Model, frame: pd.DataFrame, rows: Rows, draws: int = 100,
     from arviz_base import from_dict
 
     assert rows.cells is not None
-    names, observed = model.schema.names, rows.cells.x.where(rows.cells.seen, torch.nan).cpu().numpy()
+    # xarray takes a slash for a path
+    names = [name.replace("/", "∕") for name in model.schema.names]
+    observed = rows.cells.x.where(rows.cells.seen, torch.nan).cpu().numpy()
     latents: dict[str, list[np.ndarray]] = {}
     log_likelihood, predicted = [], []
     fixed = None if model.sites.globals else score(model, rows, seed=seed).log_likelihood

@@ -323,7 +323,8 @@ def _restore_numbers(values: np.ndarray, column: Column) -> pd.Series:
     if column.kind == "time":
         seconds = np.round(values * 86400).astype("int64")
         return pd.Series(pd.to_datetime(seconds, unit="s"))
-    return pd.Series(values)
+    # a lattice point has few digits: 0.102, not 0.10200000000000001
+    return pd.Series(np.round(values, 9) if column.step else values)
 
 
 def _restore_levels(codes: np.ndarray, column: Column) -> pd.Series:

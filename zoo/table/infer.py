@@ -20,6 +20,7 @@ from zoo.table.schema import KINDS, Column, Kind, Role, Schema
 
 __all__ = ["infer_schema", "label", "labels", "lattice_step", "numeric_values"]
 
+SPIKE, MIN_ROWS_SPIKE = 0.4, 50  # share of rows on one value, of how many
 MIN_ROWS_ID = 20
 """Fewer rows than this are never taken for identifiers."""
 
@@ -62,6 +63,8 @@ def infer_schema(
             columns.append(_infer(cells, roles.get(name, "model"), forced, keep=roles.get(name) == "given"))
     forced.warn()
     _warn_set_aside([c for c in columns if c.kind == "ignored" and c.name not in ignored])
+    asked = [c for c in columns if any(fnmatch.fnmatchcase(c.name, glob) for glob in kinds or {})]
+    _warn_spiked(frame, [c for c in columns if c not in asked])
     return _with_something_left(Schema(columns=tuple(columns)))
 
 
@@ -256,6 +259,19 @@ def _warn_set_aside(columns: list[Column]) -> None:
     if columns:
         reasons = _listed([f"{c.name} ({c.note})" for c in columns], quoted=False)
         warnings.warn(f"set aside: {reasons}", ZooWarning, stacklevel=3)
+
+
+def _warn_spiked(frame: pd.DataFrame, columns: list[Column]) -> None:
+    """Warn of densities with a value that very many rows share: there is no limit to how dense it can be made there."""
+    found = []
+    for c in columns:
+        if c.role == "model" and c.is_numeric and c.step is None and len(frame) >= MIN_ROWS_SPIKE:
+            counts = frame[c.name].value_counts(normalize=True)
+            if len(counts) > 1 and counts.iloc[0] > SPIKE:
+                found.append(f"{c.name} ({counts.iloc[0]:.0%} are {label(counts.index[0])})")
+    if found:
+        what = "densities with one value in very many rows, where a narrow model wins by its narrowness alone"
+        warnings.warn(f"{what}: {_listed(found, quoted=False)}; ignore or bin such columns", ZooWarning, stacklevel=3)
 
 
 def _warn_nearly_numeric(cells: Cells) -> None:
