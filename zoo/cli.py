@@ -216,6 +216,7 @@ def compare(
 ) -> None:  # fmt: skip
     """Fit several models to one table and rank them by held-out log-likelihood."""
     from zoo.comparison import compare as run_comparison
+    from zoo.fitting.choose import pick_device
     from zoo.registry import parse_set
     from zoo.run import check_free
 
@@ -226,6 +227,9 @@ def compare(
     frame = reading.read(table)
     found = reading.schema_of(frame)
     started = time.perf_counter()
+    chosen, why = pick_device(device)
+    if not json_:
+        note(f"{count_of(len(frame), 'row')}, {found.measure}; device {chosen} ({why})")
     with Watch(json_) as told:
         result = run_comparison(
             frame, names, schema=found, settings=settings, seed=seed, device=device, time_budget=budget,
