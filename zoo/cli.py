@@ -10,7 +10,6 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -247,8 +246,6 @@ def compare(
 
 
 # ---------------------------------------------------------------- verbs on a run
-
-Read = Callable[..., Any]
 
 
 @app.command()

@@ -44,7 +44,7 @@ def tril(raw: Tensor) -> Tensor:
 class Start:
     """Parameters of a mixture of K components.
 
-    log_weights (K,), loc (K, Dn), spread as `spread_shape`, rest (K, schema.rest) logits, log_likelihood per row.
+    log_weights (K,), loc (K, Dn), spread as `spread_shape`, rest (K, schema.rest) logits.
     wide: some rounded column's cell is so wide beside a component's scale that its midpoint density is a poor stand-in
     for the cell's average, so that this start is not quite the maximum.
     """
@@ -53,7 +53,6 @@ class Start:
     loc: Tensor
     spread: Tensor
     rest: Tensor
-    log_likelihood: float
     wide: bool
 
     def covariance(self, k: int) -> Tensor:
@@ -105,7 +104,6 @@ def _fit_column(data: Data, components: int, restarts: int) -> Start:
         torch.cat([values[:, None], rest.loc]),
         torch.cat([narrow, rest.spread]),
         rest.rest,
-        math.nan,
         rest.wide,
     )
 
@@ -127,7 +125,7 @@ def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> 
 
 
 def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:
-    theta, score = climbed
+    theta, _ = climbed
     cov = theta.cov[best]
     if data.dense:
         cov = cov[:1] if data.covariance == "tied" else cov
@@ -144,6 +142,4 @@ def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:
     rest = torch.cat([torch.stack(logit, -1), masses[:, 2 * n_binary :]], -1) if n_binary else masses
     scale = cov.diagonal(dim1=-2, dim2=-1).sqrt() if data.dense else cov.sqrt()
     wide = bool((data.width > WIDE * scale).any())
-    return Start(
-        theta.log_weights[best], theta.loc[best], spread.contiguous(), rest.contiguous(), float(score[best]), wide
-    )
+    return Start(theta.log_weights[best], theta.loc[best], spread.contiguous(), rest.contiguous(), wide)

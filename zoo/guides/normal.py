@@ -7,7 +7,7 @@ import contextlib
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributions import biject_to
 from torch.nn.functional import softplus
 
@@ -55,8 +55,3 @@ class MeanField(nn.Module):
 
 def _free(shape: torch.Size, event: torch.Size) -> int:
     return min(len(event), len(shape))
-
-
-def draws(guide: MeanField) -> dict[str, Tensor]:
-    """Location of each global latent, in its own support."""
-    return {name: biject_to(site.support)(guide.loc[name]) for name, site in guide.sites.items()}

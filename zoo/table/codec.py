@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zoo.errors import UserError, ZooWarning, nearest
 from zoo.table.cells import labels, numeric_values
+from zoo.table.lattice import spread
 from zoo.table.schema import UNSEEN, Column, Schema
 
 
@@ -84,7 +85,7 @@ class Codec(nn.Module):
         for j, column in enumerate(schema.numeric):
             v = values[:, j][~np.isnan(values[:, j])]
             if column.transform == "arcsinh":
-                codec.cofactor[j] = _spread(v)
+                codec.cofactor[j] = (spread(v) if len(v) else 0.0) or 1.0
             y = codec._transform(torch.from_numpy(v)[:, None], slice(j, j + 1)).numpy()[:, 0]
             codec.loc[j], codec.scale[j] = _moments(y)
         for j, column in enumerate(schema.given_columns):
@@ -278,14 +279,6 @@ def _moments(v: np.ndarray) -> tuple[float, float]:
     scaled = v / largest
     spread = float(scaled.std())
     return float(scaled.mean()) * largest, spread * largest if spread > 1e-12 else 1.0
-
-
-def _spread(v: np.ndarray) -> float:
-    """Interquartile range as a standard deviation; falls back to the standard deviation, then to one."""
-    if not len(v):
-        return 1.0
-    low, high = np.quantile(v, [0.25, 0.75])
-    return float((high - low) / 1.349) or float(v.std()) or 1.0
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:

@@ -28,7 +28,7 @@ def lattice_step(values: np.ndarray) -> float | None:
     if step is None:
         return None
     repeated = 1 - len(distinct) / len(values)
-    return step if repeated > 0.05 or step > 1e-3 * _spread(values) else None
+    return step if repeated > 0.05 or step > 1e-3 * spread(values) else None
 
 
 def clock_step(days: np.ndarray) -> float | None:
@@ -63,7 +63,7 @@ def _coarsest_step(values: np.ndarray, counts: np.ndarray) -> float | None:
     return None
 
 
-def _spread(values: np.ndarray) -> float:
+def spread(values: np.ndarray) -> float:
     """Robust standard deviation: IQR / 1.349, or the standard deviation where that is zero."""
     low, high = np.quantile(values, [0.25, 0.75])
     return float(high - low) / 1.349 or float(values.std())
