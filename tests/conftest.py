@@ -61,7 +61,7 @@ def _continuous(n: int = 200, d: int = 3) -> pd.DataFrame:
     z = rng.normal(size=(n, d)) @ (np.eye(d) + 0.6 * np.tri(d, k=-1)).T
     z[:, 0] = np.exp(0.4 * z[:, 0])
     z[:, 1] += 0.5 * z[:, 0] ** 2
-    return pd.DataFrame(z * [3.0, 0.2, 40.0][:d] + [1.0, -2.0, 100.0][:d], columns=["a", "b", "c"][:d])
+    return pd.DataFrame(z * [3.0, 0.2, 40.0][:d] + [-5.0, -2.0, 10.0][:d], columns=["a", "b", "c"][:d])
 
 
 def _mixed(n: int = 200, missing: float = 0.0) -> pd.DataFrame:

@@ -144,6 +144,7 @@ def column_by_column(model, frame, loc, scale, rest):
         v, normal = frame[column.name].to_numpy(), stats.norm(m, s)
         if column.step:
             low, high = v - column.step / 2, v + column.step / 2
+            low, high = np.where(v == column.lower, -np.inf, low), np.where(v == column.upper, np.inf, high)
             # in the lighter tail, where differences keep their digits
             mass = np.where(v > m, normal.sf(low) - normal.sf(high), normal.cdf(high) - normal.cdf(low))
             values = np.log(mass / column.step)

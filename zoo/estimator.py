@@ -339,7 +339,7 @@ def _check_given(frame: pd.DataFrame, column: Column) -> None:
         raise UserError(
             f"sampling needs a value of {column.name!r}, and got {', '.join(map(str, frame.columns))}", "give it too"
         )
-    unknown = set() if column.is_numeric else set(labels(frame[column.name]).dropna()) - set(column.levels)
+    unknown = set() if column.is_number else set(labels(frame[column.name]).dropna()) - set(column.levels)
     if unknown:
         level = min(unknown)
         raise UserError(f"column {column.name!r} has no level {level!r} to draw at", nearest(level, column.levels))

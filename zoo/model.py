@@ -49,9 +49,11 @@ class Model(nn.Module):
             self.program = _program(recipe.resolve("program"), codec.schema)
             blank = self.blank()
             # the heads' own scales are parameters only of programs that leave the scales to them
-            self.heads.used = False
+            self.heads.used = self.heads.called = False
             self.sites: Sites = discover(self.program, blank)
             self.heads.log_scale.requires_grad_(self.heads.used)
+            if self.heads.log_df is not None:
+                self.heads.log_df.requires_grad_(self.heads.called)
             self.guide = recipe.resolve("guide")(codec.schema, self.program, self.sites)
             self.objective = recipe.resolve("objective")()
             self._check_guide()
@@ -110,7 +112,8 @@ class Model(nn.Module):
         for density in self.sites.observed.values():
             if isinstance(density, Dense):
                 gaussian = isinstance(density.base, MultivariateNormal)
-                if self.schema.has_lattice or not (gaussian or complete):
+                cyclic = any(column.period is not None for column in self.schema.numeric)
+                if self.schema.has_lattice or cyclic or not (gaussian or complete):
                     return "lower"
         return "exact"
 

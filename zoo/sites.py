@@ -108,4 +108,17 @@ def discover(program: Callable[[Rows], Any], rows: Rows) -> Sites:
         )
     if not observed:
         raise UserError("the program observes nothing", "end it with `rows.observe(...)` inside `with rows.plate():`")
+    _whole(observed, rows)
     return Sites(tuple(latents), observed)
+
+
+def _whole(observed: dict[str, Any], rows: Rows) -> None:
+    """Refuse a program that leaves columns out: its number would not be one of the whole row."""
+    if "x" in observed:
+        return
+    for name, there in (("numeric", len(rows.schema.numeric)), ("discrete", rows.schema.rest)):
+        if there and name not in observed:
+            raise UserError(
+                f"the program does not observe the {name} part of a row ({there} predictor entries)",
+                f'add `rows.observe(..., columns="{name}")` inside `with rows.plate():`',
+            )

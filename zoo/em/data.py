@@ -7,24 +7,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zoo.rows.dense import plain
 from zoo.rows.rows import Rows
 from zoo.table.codec import Cells
+
+AT_AN_END = 0.01
 
 
 @dataclass
 class Data:
-    """y (N, D), zero where missing; seen (N, D); codes (N, C) into all levels side by side, -1 where missing."""
+    """y (N, D), zero where not seen; seen (N, D), no atoms among them; codes (N, C) into all levels and atoms side by
+    side, -1 where missing. width (D,): a cell's, as root mean square."""
 
     y: Tensor
     seen: Tensor
     codes: Tensor
     weight: Tensor
     sizes: list[int]
+    n_binary: int
     covariance: str
     floor: Tensor
     correction: Tensor
     width: Tensor
     complete: bool
+    approximate: bool
 
     @classmethod
     def of(cls, rows: Rows, covariance: str) -> Data:
@@ -33,19 +39,25 @@ class Data:
         schema, cells = rows.schema, Cells(*(t.cpu() for t in rows.cells))
         n = len(schema.numeric)
         dense = covariance in ("full", "tied")
-        y = cells.x[:, :n]
-        width = (cells.hi - cells.lo).amax(0) if len(cells.lo) else torch.zeros(n)
+        y, seen = cells.x[:, :n], plain(cells)
+        width = ((cells.hi - cells.lo).square() * seen).sum(0).div(seen.sum(0).clamp_min(1)).sqrt()
         if dense and schema.has_lattice:
-            y = torch.where(cells.seen[:, :n], cells.lo + (cells.hi - cells.lo) * torch.rand_like(y), 0.0)
-        sizes = [2] * len(schema.binary) + [c.n_logits for c in schema.categorical]
+            y = cells.lo + (cells.hi - cells.lo) * torch.rand_like(y)
+        y = torch.where(seen, y, 0.0)
+        sizes = [2] * len(schema.binary) + list(schema.blocks)
         start = torch.tensor([0, *sizes[:-1]], device=y.device).cumsum(0)[: len(sizes)]
-        codes = torch.where(cells.seen[:, n:], cells.x[:, n:].long() + start, -1)
+        spiked = list(schema.spiked)
+        level = torch.cat([cells.x[:, n:].long(), cells.atom[:, spiked]], 1)
+        known = torch.cat([cells.seen[:, n:], cells.seen[:, spiked]], 1)
+        codes = torch.where(known, level + start, -1)
         # a point mass in the middle of a cell carries the cell's own variance too (Sheppard)
         correction = torch.zeros_like(width) if dense else width.square() / 12
         floor = rows.codec.min_scale.cpu().square() if not dense else torch.full_like(width, 1e-6)
-        seen = cells.seen[:, :n]
         weight, complete = rows.weight.double().cpu(), bool(seen.all())
-        return cls(y, seen, codes, weight, sizes, covariance, floor, correction, width, complete)
+        approximate = not dense and _approximate(rows)
+        return cls(
+            y, seen, codes, weight, sizes, len(schema.binary), covariance, floor, correction, width, complete, approximate
+        )  # fmt: skip
 
     @property
     def n(self) -> int:
@@ -67,7 +79,7 @@ class Data:
     def column(self, j: int) -> Data:
         """The j-th numeric column alone, on the rows where it was seen."""
         new = self.take(self.seen[:, j].nonzero()[:, 0])
-        new.y, new.seen, new.codes, new.sizes = new.y[:, [j]], new.seen[:, [j]], new.codes[:, :0], []
+        new.y, new.seen, new.codes, new.sizes, new.n_binary = new.y[:, [j]], new.seen[:, [j]], new.codes[:, :0], [], 0
         new.floor, new.correction, new.width = new.floor[[j]], new.correction[[j]], new.width[[j]]
         return new
 
@@ -83,6 +95,15 @@ class Data:
     def chunks(self, width: int) -> list[Tensor]:
         size = max(256, (1 << 22) // max(width, 1))
         return list(torch.arange(self.n, device=self.y.device).split(size))
+
+
+def _approximate(rows: Rows) -> bool:
+    """Whether Normal densities are not quite these columns' likelihood: an end cell in use, or another family."""
+    assert rows.cells is not None
+    x = rows.cells.x[:, : len(rows.schema.numeric)]
+    at_end = plain(rows.cells) & ((x < rows.codec.edges[0]) | (x > rows.codec.edges[1]))
+    other = any(c.likelihood != "normal" or c.kind == "count" or c.period is not None for c in rows.schema.numeric)
+    return other or bool((at_end.double().mean(0) > AT_AN_END).any())
 
 
 @dataclass

@@ -8,7 +8,6 @@ missing cells where they are not. Dempster, Laird & Rubin 1977; Ghahramani & Jor
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +21,6 @@ from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000
 WIDE = 0.7
-ATOM = 0.04  # share of rows on one value that makes it a spike
 
 
 def spread_shape(covariance: str, components: int, n: int) -> tuple[int, ...]:
@@ -45,15 +43,15 @@ class Start:
     """Parameters of a mixture of K components.
 
     log_weights (K,), loc (K, Dn), spread as `spread_shape`, rest (K, schema.rest) logits.
-    wide: some rounded column's cell is so wide beside a component's scale that its midpoint density is a poor stand-in
-    for the cell's average, so that this start is not quite the maximum.
+    approximate: what was climbed is not quite the columns' likelihood, so that this start is not quite its maximum:
+    some cell is wide beside a component's scale, many rows lie in an end cell, or a column is not Normal.
     """
 
     log_weights: Tensor
     loc: Tensor
     spread: Tensor
     rest: Tensor
-    wide: bool
+    approximate: bool
 
     def covariance(self, k: int) -> Tensor:
         factor = tril(self.spread[k])
@@ -72,40 +70,8 @@ def fit(rows: Rows, components: int, covariance: str, restarts: int = 10, keep: 
 def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
     """A mixture of `components` Normals for each numeric column on its own."""
     data = Data.of(rows, "diagonal")
-    return [_fit_column(data.column(j), components, restarts) for j in range(data.y.shape[1])]
-
-
-def spikes(rows: Rows, most: int) -> list[tuple[Tensor, Tensor]]:
-    """For each numeric column the values that very many rows share, and their shares."""
-    data = Data.of(rows, "diagonal")
-    return [_spikes(data.column(j), most) for j in range(data.y.shape[1])]
-
-
-def _spikes(data: Data, most: int) -> tuple[Tensor, Tensor]:
-    values, counts = data.y[:, 0].unique(return_counts=True)
-    share = counts / max(data.n, 1)
-    top = share.topk(min(most, len(share))).indices
-    top = top[share[top] > ATOM]
-    return values[top], share[top].double()
-
-
-def _fit_column(data: Data, components: int, restarts: int) -> Start:
-    """Values that very many rows share begin as components of their own, as narrow as they may be; EM, which would
-    take for ever to part a spike from its neighbours, finds the others."""
-    values, share = _spikes(data, components // 2)
-    others = data.take((~torch.isin(data.y[:, 0], values)).nonzero()[:, 0])
-    left = components - len(values)
-    if not len(values) or others.n < left:
-        return _fit(data, components, restarts, keep=1, moves=False)
-    rest = _fit(others, left, restarts, keep=1, moves=False)
-    narrow = torch.full((len(values), 1), -20.0, dtype=torch.float64)
-    return Start(
-        torch.cat([share.log(), rest.log_weights + math.log(others.n / data.n)]),
-        torch.cat([values[:, None], rest.loc]),
-        torch.cat([narrow, rest.spread]),
-        rest.rest,
-        rest.wide,
-    )
+    columns = (data.column(j) for j in range(data.y.shape[1]))
+    return [_fit(column, components, restarts, keep=1, moves=False) for column in columns]
 
 
 def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> Start:
@@ -137,9 +103,8 @@ def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:
         spread = 0.5 * (cov - data.floor).clamp_min(1e-12).log()
         spread = spread[:, :1] if data.covariance == "spherical" else spread
     masses = theta.masses[:, best].T
-    n_binary = sum(size == 2 for size in data.sizes)
-    logit = [masses[:, 2 * j + 1] - masses[:, 2 * j] for j in range(n_binary)]
-    rest = torch.cat([torch.stack(logit, -1), masses[:, 2 * n_binary :]], -1) if n_binary else masses
+    binary, levels = masses[:, : 2 * data.n_binary], masses[:, 2 * data.n_binary :]
+    rest = torch.cat([binary[:, 1::2] - binary[:, ::2], levels], -1)
     scale = cov.diagonal(dim1=-2, dim2=-1).sqrt() if data.dense else cov.sqrt()
-    wide = bool((data.width > WIDE * scale).any())
-    return Start(theta.log_weights[best], theta.loc[best], spread.contiguous(), rest.contiguous(), wide)
+    approximate = data.approximate or bool((data.width > WIDE * scale).any())
+    return Start(theta.log_weights[best], theta.loc[best], spread.contiguous(), rest.contiguous(), approximate)

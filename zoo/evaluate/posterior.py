@@ -90,6 +90,7 @@ def _complete_once(model: Model, rows: Rows, particles: int) -> Tensor:
         if name in trace:
             fn = trace[name]["fn"]
             x[:, span] = fn.complete(rows.cells.x[:, span], rows.cells.seen[:, span]).to(x.dtype)
+    x[:, :n] = _with_atoms(trace, x[:, :n])
     return torch.where(rows.cells.seen, rows.cells.x, model.codec.snap(x))
 
 
@@ -121,7 +122,15 @@ def _spans(n_numeric: int) -> dict[str, slice]:
 
 def _drawn(sites: dict[str, Any], rows: Rows) -> Tensor:
     parts = [sites[name]["value"].double() for name in OBSERVED.values() if name in sites]
-    return torch.cat([p.expand(rows.n, p.shape[-1]) for p in parts], -1)
+    x = torch.cat([p.expand(rows.n, p.shape[-1]) for p in parts], -1)
+    n = len(rows.schema.numeric)
+    return torch.cat([_with_atoms(sites, x[:, :n]), x[:, n:]], -1)
+
+
+def _with_atoms(sites: dict[str, Any], numeric: Tensor) -> Tensor:
+    """Numeric draws of a joint density, with the atoms that the columns beside it draw."""
+    beside = sites.get("discrete")
+    return numeric if beside is None else beside["fn"].with_atoms(numeric)
 
 
 def _zeros(rows: Rows) -> Rows:

@@ -28,7 +28,7 @@ def profiles(frame: pd.DataFrame, cluster: pd.Series, schema: Schema) -> pd.Data
         for column in schema.modelled:
             cells = rows[column.name]
             shown = f"column {column.name}" if column.name in ("cluster", "rows") else column.name
-            if column.is_numeric:
+            if column.is_number:
                 values = numeric_values(cells, column)
                 line[shown] = _mean(values[np.isfinite(values)], column)
             else:

@@ -62,9 +62,11 @@ class Conditionals(nn.Module):
         self.schema, self.factors, self.hide = schema, factors, hide
         rank = torch.empty(total, dtype=torch.long)
         rank[self.order] = torch.arange(total)
-        widths = torch.tensor([c.n_logits for c in schema.modelled])
-        inputs = torch.cat([rank.repeat_interleave(widths), rank, torch.full((schema.given,), -1)])
-        outputs = torch.cat([rank[:n].repeat_interleave(factors.n_params), rank[n:].repeat_interleave(widths[n:])])
+        spiked = list(schema.spiked)
+        widths = torch.tensor([1] * len(schema.binary) + list(schema.blocks), dtype=torch.long)
+        logits = torch.cat([rank[n:], rank[spiked]]).repeat_interleave(widths)
+        inputs = torch.cat([rank[:n], logits, rank, torch.full((schema.given,), -1)])
+        outputs = torch.cat([rank[:n].repeat_interleave(factors.n_params), logits])
         self.network = masked_mlp(outputs[:, None] > inputs[None], hidden)
         self.bias = nn.Parameter(torch.zeros(len(outputs)))
 

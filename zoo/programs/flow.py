@@ -83,8 +83,8 @@ class FlooredFlow(TorchDistribution):
 def spline_flow(
     schema: Schema, transforms: int = 3, hidden: Sequence[int] = (128, 128), bins: int = 8, hide: float = 0.3
 ) -> nn.Module:
-    """A spline flow over the whole numeric row; on a table with levels or missing cells, the chain of one-dimensional
+    """A spline flow over the whole numeric row; on a table with levels, atoms or missing cells, the chain of one-dimensional
     splines, which has exact masses and needs no proposals."""
-    if schema.discrete or schema.has_missing:
+    if schema.rest or schema.has_missing:
         return Chain(schema, hidden=hidden, family="spline", bins=bins, hide=hide)
     return Flow(schema, transforms, hidden, bins)

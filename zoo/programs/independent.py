@@ -27,4 +27,4 @@ class Independent(nn.Module):
     def initialise(self, rows: Rows) -> bool:
         start = em.fit(rows, components=1, covariance="diagonal")
         self.theta.copy_(torch.cat([start.loc[0], start.rest[0], start.spread[0]]))
-        return not start.wide
+        return not start.approximate

@@ -68,8 +68,13 @@ class Latent(nn.Module):
 
     @property
     def linear_gaussian(self) -> bool:
-        """True where z has a Gaussian posterior in closed form: an affine decoder and numeric columns alone."""
-        return isinstance(self.decode, Linear) and self.noise != "row" and not self.schema.discrete
+        """True where z has a Gaussian posterior in closed form: an affine decoder and Normal columns alone."""
+        return isinstance(self.decode, Linear) and self.noise != "row" and self._all_normal
+
+    @property
+    def _all_normal(self) -> bool:
+        columns = self.schema.modelled
+        return not self.schema.rest and all(c.likelihood == "normal" and c.kind != "count" for c in columns)
 
     def posterior(self, rows: Rows) -> MultivariateNormal:
         """p(z | x) for the seen cells of each row; a rounded column counts its cell's variance as noise."""
@@ -101,7 +106,7 @@ class Latent(nn.Module):
             self.log_noise.copy_(log_scale[:1])
         else:
             rows.heads.log_scale.copy_(log_scale)
-        return rows.complete and not marginal.wide
+        return rows.complete and not marginal.approximate
 
     def _start_at(self, predictor: Tensor, log_scale: Tensor) -> None:
         """Let the decoder begin at the independent model: its last bias is what each column is on average."""

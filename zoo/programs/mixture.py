@@ -63,5 +63,5 @@ class Mixture(nn.Module):
         self.levels.copy_(start.rest)
         self.weights.bias.copy_(start.log_weights)
         nn.init.zeros_(self.weights.weight)
-        exact = self.spread.dim() == 3 or not start.wide
+        exact = self.spread.dim() == 3 or not start.approximate
         return exact and not rows.schema.given

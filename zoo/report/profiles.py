@@ -62,7 +62,7 @@ def profiles(frame: pd.DataFrame, assigned: np.ndarray, schema: Schema) -> Profi
 
 
 def _line(frame: pd.DataFrame, assigned: np.ndarray, kept: np.ndarray, column: Column) -> Line:
-    return (_number if column.is_numeric else _level)(frame[column.name], assigned, kept, column)
+    return (_number if column.is_number else _level)(frame[column.name], assigned, kept, column)
 
 
 def _number(series: pd.Series, assigned: np.ndarray, kept: np.ndarray, column: Column) -> Line:

@@ -34,7 +34,7 @@ def columns_against_samples(
         across = min(3, max(1, len(columns)))
         figure, axes = style.panels(max(1, len(columns)), across, 1.3, margins=(0.45, 0.1, 0.6, 0.35), gap=(0.5, 0.6))
         for panel, column in zip(axes, columns, strict=False):
-            (_histogram if column.is_numeric else _bars)(panel, real, drawn, column)
+            (_histogram if column.is_number else _bars)(panel, real, drawn, column)
             panel.set_title(plain(column.name, 36))
         _data_key(figure, real is not None)
     return figure
@@ -204,10 +204,10 @@ def _data_key(figure: Figure, both: bool) -> None:
 
 def _pair(left: Axes, right: Axes, real: pd.DataFrame, drawn: pd.DataFrame, a: Column, b: Column) -> None:
     """Data on the left, samples on the right, in the same window."""
-    if a.is_numeric and b.is_numeric:
+    if a.is_number and b.is_number:
         _scatter(left, right, real, drawn, a, b)
-    elif a.is_numeric or b.is_numeric:
-        number, level = (a, b) if a.is_numeric else (b, a)
+    elif a.is_number or b.is_number:
+        number, level = (a, b) if a.is_number else (b, a)
         _by_level(left, right, real, drawn, number, level)
         a, b = number, level
     else:

@@ -116,7 +116,7 @@ def level_index(series: pd.Series, names: list[str], column: Column) -> np.ndarr
 
 def codes(frame: pd.DataFrame, column: Column) -> np.ndarray:
     """A column as a few classes (n,): quantile bins of numbers, levels otherwise; -1 where missing."""
-    if column.is_numeric:
+    if column.is_number:
         values = numeric_values(frame[column.name], column)
         seen = values[~np.isnan(values)]
         edges = np.unique(np.quantile(seen, np.linspace(0, 1, QUANTILE_BINS + 1)[1:-1])) if len(seen) else seen
@@ -169,7 +169,7 @@ def standardised(frame: pd.DataFrame, schema: Schema) -> np.ndarray:
     """Numbers standardised on their transform's scale, levels one-hot (n, D); missing cells at the mean."""
     parts = [np.zeros((len(frame), 0))]
     for column in schema.modelled:
-        if column.is_numeric:
+        if column.is_number:
             values = _transformed(numeric_values(frame[column.name], column), column)
             block = _centred(values[:, None])
             spread = block.std()

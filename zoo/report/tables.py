@@ -102,7 +102,7 @@ def lowest_rows(
 
 def _rarity(cells: pd.Series, reference: pd.Series, column: Column) -> np.ndarray:
     """Share of the reference that is at least as far out on that side, or has that level; NaN where missing."""
-    if column.is_numeric:
+    if column.is_number:
         values, known = numeric_values(cells, column), numeric_values(reference, column)
         known = np.sort(known[~np.isnan(known)])
         below = np.searchsorted(known, values, side="right")
@@ -165,6 +165,6 @@ def _described(column: Column, found: Mapping[Any, Any] | None) -> dict[str, str
 def _measure(column: Column) -> str:
     if column.role != "model" or column.kind == "ignored":
         return ""
-    if not column.is_numeric:
+    if not column.is_number:
         return "mass"
     return "density" if column.step is None else "mass / width"

@@ -6,6 +6,8 @@ likelihood takes its place, so that averaging over particles (repeated rows) tig
 rounded columns   y uniform in the cell: the average of p(y) over the cell is the likelihood, mass / width
 missing cells     a Gaussian marginalises them in closed form; any other density has them drawn from a proposal q
                   given the seen ones, and is weighted by 1 / q
+atoms             have their mass beside the density, which sees them as missing: with `columns="discrete"` the row's
+                  density is that of which cells are atoms, times that of the cells that are not
 """
 
 from __future__ import annotations
@@ -56,11 +58,10 @@ class Dense(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self.cells is None:
             return self.base.log_prob(value)
-        n = len(self.codec.schema.numeric)
-        seen = self.cells.seen[..., :n]
+        seen = plain(self.cells)
         y = self._inside(self.cells)
         unit = torch.where(seen, self.cells.unit, 0.0).sum(-1)
-        if self.is_complete:
+        if self.is_complete and not self.codec.schema.spiked:
             return self.base.log_prob(y) + unit
         if self.gaussian:
             return masked_log_prob(self.base, y, seen) + unit
@@ -86,12 +87,22 @@ class Dense(TorchDistribution):
 
         Exact for a Gaussian; otherwise by sampling-importance-resampling from the proposal.
         """
+        if self.cells is not None:
+            return torch.where(seen, value, self._completed(value, plain(self.cells), proposals))
+        return self._completed(value, seen, proposals)
+
+    def _completed(self, value: Tensor, seen: Tensor, proposals: int) -> Tensor:
         if self.gaussian or self.proposal is None:
             return complete_gaussian(self.base.expand(self.batch_shape), value, seen)
         y = complete_gaussian(self.proposal.expand((proposals, len(value))), value, seen)
         log_w = self.base.log_prob(y) - self.proposal.log_prob(y)
         pick = torch.distributions.Categorical(logits=log_w.T).sample()
         return y[pick, torch.arange(len(value), device=y.device)]
+
+
+def plain(cells: Cells) -> Tensor:
+    """The numeric cells (n, Dn) that were seen and are no atom."""
+    return cells.seen[..., : cells.atom.shape[-1]] & (cells.atom == 0)
 
 
 def masked_covariance(covariance: Tensor, seen: Tensor) -> Tensor:

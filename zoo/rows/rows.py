@@ -80,18 +80,14 @@ class Rows:
                   column, one for each level, as in a generalised linear model;
                   a distribution over the numeric columns (n, Dn);
                   or a function of the row so far, `rows -> predictor`: an autoregressive chain
-        columns   "all", "numeric" or "discrete"
+        columns   "all", "numeric" or "discrete" (levels, and which numeric cells are atoms: `schema.rest` logits)
         proposal  for a joint density that is not Gaussian: a MultivariateNormal that proposes missing cells
         """
         if columns not in OBSERVED:
             raise ValueError(f"rows.observe: columns must be one of {', '.join(OBSERVED)}, got {columns!r}")
-        schema = self.schema
-        span = slice(
-            *{"all": (None, None), "numeric": (None, len(schema.numeric)), "discrete": (len(schema.numeric), None)}[
-                columns
-            ]
-        )
-        if not schema.modelled[span]:
+        n = len(self.schema.numeric)
+        span = {"all": slice(None), "numeric": slice(0, n), "discrete": slice(n, None)}[columns]
+        if not {"all": True, "numeric": n, "discrete": self.schema.rest}[columns]:
             return torch.zeros(self.n, 0, dtype=torch.float64, device=self.given.device)
         density = self._density(thing, columns, proposal)
         value: Tensor = pyro.sample(
@@ -109,10 +105,10 @@ class Rows:
                 raise ValueError('rows.observe: a predictor is for columns="all" or "discrete"; give a distribution')
             return self.heads(thing, self.cells) if columns == "all" else self.heads.density(None, thing, self.cells)
         if isinstance(thing, torch.distributions.Distribution):
-            if columns == "all" and self.schema.discrete:
+            if columns == "all" and self.schema.rest:
                 raise UserError(
-                    "rows.observe got a distribution for all columns, and the table has columns that are not numeric",
-                    'observe it with columns="numeric" and the others with columns="discrete"',
+                    "rows.observe got a distribution for all columns, and the table has levels or atoms",
+                    'observe it with columns="numeric", and a predictor of schema.rest logits with columns="discrete"',
                 )
             return Dense(self.codec, thing, self.cells, self.complete, proposal)
         if isinstance(thing, Callable):  # type: ignore[arg-type]
@@ -122,7 +118,7 @@ class Rows:
     def features(self, visible: Tensor | None = None) -> Tensor:
         """What a network may read of a row (n, schema.n_features), float32.
 
-        Numeric and binary values, one-hot levels, then a flag for each column: seen or not. Cells not seen, or not
+        Numeric and binary values, one-hot levels and atoms, then a flag for each column: seen or not. Cells not seen, or not
         `visible` (n, D), are zero. Values beyond 8 standard deviations are held there: an outlier must not fire a
         network far outside what it was fitted on.
         """
@@ -135,6 +131,8 @@ class Rows:
         values = [cells.x[:, :plain].float().clamp(-8, 8) * flags[:, :plain]]
         for j, column in enumerate(schema.categorical, start=plain):
             values.append(one_hot(cells.x[:, j], column.n_logits) * flags[:, j : j + 1])
+        for j in schema.spiked:
+            values.append(one_hot(cells.atom[:, j], len(schema.numeric[j].atoms) + 1) * flags[:, j : j + 1])
         return torch.cat([*values, flags], -1)
 
     # ---- for zoo

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.networks.zuko_parts import rational_quadratic
-from zoo.rows.cells import NARROW, Family, Normal, log_normal_density, log_normal_mass
+from zoo.rows.cells import NARROW, Family, log_normal_density, log_normal_mass
 
 TAIL_SHARE = 1e-3
 
@@ -43,30 +43,6 @@ class Spline:
 
     def mean(self) -> Tensor:
         return self.loc + self.scale * self.spline.inv(torch.zeros_like(self.loc))
-
-
-class Spiked:
-    """w_0 family + sum_a w_a spikes_a: a density beside narrow Normals at values that many rows share.
-
-    spikes: Normal with parameters (..., Dn, A); logits (..., Dn, A + 1), the family's first.
-    """
-
-    def __init__(self, family: Family, spikes: Normal, logits: Tensor):
-        self.family, self.spikes, self.log_weights = family, spikes, logits.log_softmax(-1)
-
-    def log_average(self, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-        smooth = self.family.log_average(x, lo, hi)[..., None]
-        narrow = self.spikes.log_average(x[..., None], lo[..., None], hi[..., None])
-        return (self.log_weights + torch.cat([smooth, narrow], -1)).logsumexp(-1)
-
-    def sample(self) -> Tensor:
-        draws = torch.cat([self.family.sample()[..., None], self.spikes.sample()], -1)
-        gumbel = -torch.empty_like(self.log_weights).exponential_().log()
-        return draws.gather(-1, (self.log_weights + gumbel).argmax(-1, keepdim=True))[..., 0]
-
-    def mean(self) -> Tensor:
-        means = torch.cat([self.family.mean()[..., None], self.spikes.mean()], -1)
-        return (self.log_weights.exp() * means).sum(-1)
 
 
 class Floored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from zoo.errors import UserError
+from zoo.errors import UserError, ZooWarning
 from zoo.table.schema import Column
 
 Family = Literal["number", "bool", "text", "category", "time", "other"]
@@ -65,6 +66,33 @@ def numeric_values(series: pd.Series, column: Column) -> np.ndarray:
         remedy = f"mend them, declare them missing (--missing {tokens(series, bad)}), or use another kind"
         raise UserError(f"column {column.name!r} is {column.kind} and needs {expected}, not {at(series, bad)}", remedy)
     return values
+
+
+def level_codes(series: pd.Series, column: Column) -> np.ndarray:
+    """Index of each cell's level (N,) as float64, NaN where missing; a level never seen is the reserved last index.
+
+    That is a ZooWarning. Raises UserError in a binary and in an ordinal column, which have no place for it.
+    """
+    known = {level: i for i, level in enumerate(column.levels)}
+    names = labels(series)
+    codes = names.map(known).to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    unseen = np.isnan(codes) & ~names.isna().to_numpy()
+    if unseen.any():
+        new = sorted(set(names[unseen]))
+        text = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
+        where = (
+            f"column {column.name!r} holds {text}, never seen before (first in row {int(np.flatnonzero(unseen)[0])})"
+        )
+        if column.kind in ("binary", "ordinal"):
+            levels = " and ".join(map(repr, column.levels)) if column.kind == "binary" else listed(column.levels, 5)
+            raise UserError(
+                f"{where}; it is {column.kind} with the levels {levels}",
+                f"fit again with `--kind {column.name}=categorical`, or blank these cells",
+            )
+        if column.role != "group":
+            warnings.warn(f"{where}; scored as the reserved unseen level", ZooWarning, stacklevel=4)
+        codes[unseen] = len(column.levels)
+    return codes
 
 
 def numbers(series: pd.Series) -> np.ndarray:
@@ -243,6 +271,13 @@ def sorted_labels(texts: Iterable[str]) -> list[str]:
 
 
 # ---- for messages
+
+
+def listed(names: Iterable[str], most: int = 10, quoted: bool = True) -> str:
+    """The first names, and how many more there are."""
+    names = list(names)
+    shown = ", ".join(repr(name) if quoted else name for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def at(series: pd.Series, where: np.ndarray, most: int = 3) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -11,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError, ZooWarning, nearest
-from zoo.table.cells import labels, numeric_values
-from zoo.table.lattice import spread
-from zoo.table.schema import UNSEEN, Column, Schema
+from zoo.table.cells import level_codes, numeric_values
+from zoo.table.restore import restored
+from zoo.table.schema import Column, Schema
+from zoo.table.transforms import MAPS, WIDTH, Walls, choose
+
+FAR = 8.0
+"""Standard deviations at which an atom without a place of its own is put."""
 
 
 class Cells(NamedTuple):
@@ -24,6 +29,7 @@ class Cells(NamedTuple):
     lo    (n, Dn)  lower end of the lattice cell; equal to x for a density
     hi    (n, Dn)  upper end
     unit  (n, Dn)  what turns an average density over [lo, hi] in codec units into one in the table's units
+    atom  (n, Dn)  which of the column's atoms the cell is, counted from 1; 0 where it is none
     """
 
     x: Tensor
@@ -31,6 +37,7 @@ class Cells(NamedTuple):
     lo: Tensor
     hi: Tensor
     unit: Tensor
+    atom: Tensor
 
 
 class Encoded(NamedTuple):
@@ -45,18 +52,22 @@ class Encoded(NamedTuple):
 class Codec(nn.Module):
     """Table units <-> codec units.
 
-    A numeric column is mapped by y = (T(v) - loc) / scale with T its schema's transform; its log-Jacobian is
+    A numeric column is mapped by y = (T(v) - loc) / scale with T its schema's ends and transform; its log-Jacobian is
     log|dy/dv|. A rounded column keeps its cell [T(v - step/2), T(v + step/2)]: its likelihood is the average density
     over the cell, mass / step. Everything here is float64.
     """
 
     loc: Tensor
     scale: Tensor
-    cofactor: Tensor
+    shape: Tensor
+    walls: Tensor
     given_loc: Tensor
     given_scale: Tensor
     rows: Tensor
     step: Tensor
+    ends: Tensor
+    period: Tensor
+    atoms: Tensor
 
     def __init__(self, schema: Schema):
         super().__init__()
@@ -67,30 +78,55 @@ class Codec(nn.Module):
                 "see `zoo inspect TABLE`",
             )
         self.schema = schema
-        numeric, given = len(schema.numeric), len(schema.given_columns)
-        for name, size in (("loc", numeric), ("scale", numeric), ("cofactor", numeric)):
-            self.register_buffer(name, torch.ones(size, dtype=torch.float64) * (name != "loc"))
-        self.register_buffer("given_loc", torch.zeros(given, dtype=torch.float64))
-        self.register_buffer("given_scale", torch.ones(given, dtype=torch.float64))
-        self.register_buffer("rows", torch.tensor(0.0, dtype=torch.float64))
-        step = [c.step or 0.0 for c in schema.numeric]
-        self.register_buffer("step", torch.tensor(step, dtype=torch.float64), persistent=False)
+        columns, given = schema.numeric, len(schema.given_columns)
+
+        def keep(name: str, value: Tensor, persistent: bool = True) -> None:
+            self.register_buffer(name, value.double(), persistent)
+
+        keep("loc", torch.zeros(len(columns)))
+        keep("scale", torch.ones(len(columns)))
+        keep("shape", torch.ones(len(columns), WIDTH))
+        keep("walls", torch.zeros(len(columns), 4))
+        keep("given_loc", torch.zeros(given))
+        keep("given_scale", torch.ones(given))
+        keep("rows", torch.tensor(0.0))
+        # what follows from the schema alone
+        keep("step", torch.tensor([c.resolution or 0.0 for c in columns], dtype=torch.float64), False)
+        infinite = math.inf
+        lower = [-infinite if c.ends[0] is None else c.ends[0] for c in columns]
+        upper = [infinite if c.ends[1] is None else c.ends[1] for c in columns]
+        keep("ends", torch.tensor([lower, upper], dtype=torch.float64), False)
+        keep("period", torch.tensor([c.period or 0.0 for c in columns], dtype=torch.float64), False)
+        most = max([0, *(len(c.atoms) for c in columns)])
+        atoms = torch.full((len(columns), most), torch.nan, dtype=torch.float64)
+        for j, column in enumerate(columns):
+            atoms[j, : len(column.atoms)] = torch.tensor(column.atoms, dtype=torch.float64)
+        keep("atoms", atoms, False)
         self._known: dict[str, Any] = {}  # what follows from the buffers, computed once
 
     @classmethod
     def fit(cls, schema: Schema, frame: pd.DataFrame) -> Codec:
-        """A codec whose locations and scales are those of these (training) rows."""
+        """A codec whose locations, scales and transforms are those of these (training) rows."""
+        values = {c.name: _values(frame, c) for c in schema.numeric}
+        for column in schema.numeric:
+            if column.transform == "auto":
+                v = _beside_atoms(values[column.name], column)
+                schema = schema.with_column(column.name, transform=choose(v, column) if len(v) else "none")
         codec = cls(schema)
-        values = codec._numeric(frame, schema.numeric)
         for j, column in enumerate(schema.numeric):
-            v = values[:, j][~np.isnan(values[:, j])]
-            if column.transform == "arcsinh":
-                codec.cofactor[j] = (spread(v) if len(v) else 0.0) or 1.0
-            y = codec._transform(torch.from_numpy(v)[:, None], slice(j, j + 1)).numpy()[:, 0]
+            v = _beside_atoms(values[column.name], column)
+            if not len(v):
+                continue
+            parameters = torch.tensor(MAPS[column.transform].fit(v, column), dtype=torch.float64)
+            codec.shape[j, : len(parameters)] = parameters
+            if column.resolution is None and column.period is None:
+                lower = None if column.transform == "log" else column.lower
+                codec.walls[j] = torch.tensor(Walls.fit(v, lower, column.upper))
+            y = codec._transform(torch.from_numpy(v)[:, None], [j]).numpy()[:, 0]
             codec.loc[j], codec.scale[j] = _moments(y)
         for j, column in enumerate(schema.given_columns):
-            if column.is_numeric:
-                v = numeric_values(_column(frame, column.name), column)
+            if column.is_number:
+                v = _values(frame, column)
                 codec.given_loc[j], codec.given_scale[j] = _moments(v[~np.isnan(v)])
         codec.rows.fill_(len(frame))
         codec._known.clear()
@@ -101,12 +137,13 @@ class Codec(nn.Module):
     def encode(self, frame: pd.DataFrame) -> Encoded:
         """The table's rows as tensors. Column order does not matter; columns the schema does not know are ignored.
 
-        A missing column, text where numbers were, or a third value in a binary column is a UserError. A level never
-        seen takes its column's reserved level, with a ZooWarning.
+        A missing column, text where numbers were, a number beyond the end of a density, or a third value in a binary
+        column is a UserError. A level never seen takes its column's reserved level, a number beyond the end of a rounded
+        column its last cell, each with a ZooWarning.
         """
         schema, n = self.schema, len(frame)
-        numeric = torch.from_numpy(self._numeric(frame, schema.numeric)).to(self.loc.device)
-        codes = [torch.tensor(_codes(_column(frame, c.name), c)) for c in schema.discrete]
+        numeric = torch.from_numpy(self._numeric(frame)).to(self.loc.device)
+        codes = [torch.tensor(level_codes(_column(frame, c.name), c)) for c in schema.discrete]
         discrete = (torch.stack(codes, -1) if codes else torch.zeros(n, 0, dtype=torch.float64)).to(self.loc.device)
         seen = torch.cat([~numeric.isnan(), ~discrete.isnan()], -1)
         cells = self._cells(numeric.nan_to_num(0.0) if n else numeric, seen, discrete.nan_to_num(0.0))
@@ -124,21 +161,25 @@ class Codec(nn.Module):
         there, zero = seen[:, :k], torch.zeros((), dtype=torch.float64, device=v.device)
         # a missing cell takes the column's centre, where every transform is defined
         v = torch.where(there, self._round(v), self._round(self.inverse(torch.zeros_like(v))))
+        atom = torch.where(there, self._which_atom(v), 0)
         y, lo, hi = (self.forward(u) for u in (v, v - self.step / 2, v + self.step / 2))
         lattice = self.step > 0
         width = torch.where(lattice, self.step, 1.0)
         unit = torch.where(lattice, ((hi - lo).clamp_min(1e-300) / width).log(), self._log_slope(v) - self.scale.log())
+        # an atom beside a density may lie where the transform has no end: a place where a network can read it will do
+        y = torch.where(lattice | (atom == 0), y, y.clamp(-FAR, FAR))
         y, lo, hi, unit = (torch.where(there, t, zero) for t in (y, lo, hi, unit))
-        return Cells(torch.cat([y, discrete], -1), seen, torch.where(lattice, lo, y), torch.where(lattice, hi, y), unit)
+        lo, hi = (torch.where(lattice, t, y) for t in (lo, hi))
+        return Cells(torch.cat([y, discrete], -1), seen, lo, hi, unit, atom)
 
-    def _numeric(self, frame: pd.DataFrame, columns: tuple[Column, ...]) -> np.ndarray:
-        values = [numeric_values(_column(frame, c.name), c) for c in columns]
-        for column, v in zip(columns, values, strict=True):
-            if column.transform == "log" and (bad := np.flatnonzero(v <= (column.step or 0.0) / 2)).size:
-                raise UserError(
-                    f"column {column.name!r} has the transform log and holds {v[bad[0]]:g} in row {bad[0]}",
-                    "use transform = 'none' or 'arcsinh' for it",
-                )
+    def _which_atom(self, v: Tensor) -> Tensor:
+        """(n, Dn) which atom of its column a value is, counted from 1; 0 for none."""
+        near = (v[..., None] - self.atoms).abs() <= torch.where(self.step > 0, self.step / 4, 0.0)[:, None]
+        number = torch.arange(1, self.atoms.shape[-1] + 1, device=v.device)
+        return (near * number).sum(-1)
+
+    def _numeric(self, frame: pd.DataFrame) -> np.ndarray:
+        values = [_within(_values(frame, c), c) for c in self.schema.numeric]
         return np.stack(values, -1).astype(np.float64) if values else np.zeros((len(frame), 0))
 
     def _weight(self, frame: pd.DataFrame) -> Tensor:
@@ -155,17 +196,17 @@ class Codec(nn.Module):
         column = self.schema.role("group")
         if column is None:
             return torch.zeros(len(frame), dtype=torch.long)
-        codes = _codes(_column(frame, column.name), column)
+        codes = level_codes(_column(frame, column.name), column)
         return torch.from_numpy(np.where(np.isnan(codes), len(column.levels), codes)).long()
 
     def _given(self, frame: pd.DataFrame) -> Tensor:
         features = [torch.zeros(len(frame), 0)]
         for j, column in enumerate(self.schema.given_columns):
             series = _column(frame, column.name)
-            v = torch.tensor(numeric_values(series, column) if column.is_numeric else _codes(series, column))
+            v = torch.tensor(numeric_values(series, column) if column.is_number else level_codes(series, column))
             seen = ~v.isnan()
-            if column.n_logits > 1:
-                value = one_hot(v.nan_to_num(0.0), column.n_logits)
+            if column.n_given > 2:
+                value = one_hot(v.nan_to_num(0.0), column.n_given - 1)
             else:
                 value = ((v.nan_to_num(0.0) - self.given_loc[j]) / self.given_scale[j])[:, None]
             features += [(value * seen[:, None]).float(), seen[:, None].float()]
@@ -190,8 +231,7 @@ class Codec(nn.Module):
         hidden = np.zeros(x.shape, dtype=bool) if seen is None else ~seen.cpu().numpy()
         out = {}
         for j, column in enumerate(self.schema.modelled):
-            cells = _restore_numbers(values[:, j], column) if j < k else _restore_levels(codes[:, j - k], column)
-            cells = _restore_dtype(cells, column)
+            cells = restored(values[:, j] if j < k else codes[:, j - k], column)
             out[column.name] = cells.mask(hidden[:, j]) if hidden[:, j].any() else cells
         return pd.DataFrame({c.name: out[c.name] for c in self.schema.columns if c.name in out})
 
@@ -199,36 +239,77 @@ class Codec(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """Table units to codec units, numeric columns (n, Dn)."""
-        return (self._transform(v, slice(None)) - self.loc) / self.scale
+        return (self._transform(v) - self.loc) / self.scale
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Codec units to table units, numeric columns (n, Dn)."""
-        t = y.to(torch.float64) * self.scale + self.loc
-        out = t
-        for name, inverse in (("log", lambda u, c: u.clamp(max=700).exp()), ("arcsinh", _sinh)):
-            mask = self._has(name)
-            if mask.any():
-                out = torch.where(mask, inverse(t, self.cofactor), out)
+        """Codec units to table units, numeric columns (n, Dn); what lies on an atom's place is that atom."""
+        out = y.to(torch.float64) * self.scale + self.loc
+        for name, columns in self._maps().items():
+            part = MAPS[name].inverse(out[..., columns], self.shape[columns])
+            out = out.index_copy(-1, self._at(columns), Walls.inverse(part, self.walls[columns]))
+        for k in range(self.atoms.shape[-1]):
+            out = torch.where((y - self.atom_places[:, k]).abs() < 1e-9, self.atoms[:, k], out)
         return out
 
-    def _has(self, transform: str) -> Tensor:
-        return torch.tensor(
-            [c.transform == transform for c in self.schema.numeric], dtype=torch.bool, device=self.loc.device
-        )
+    @property
+    def atom_places(self) -> Tensor:
+        """(Dn, A) where the atoms lie in codec units; not a number where a column has fewer."""
+        if "atom_places" not in self._known:
+            y = self.forward(self.atoms.T).T
+            places = torch.where(self.step[:, None] > 0, y, y.clamp(-FAR, FAR))
+            self._known["atom_places"] = torch.where(self.atoms.isnan(), torch.nan, places)
+        places = self._known["atom_places"]
+        return places
 
-    def _transform(self, v: Tensor, columns: slice) -> Tensor:
-        log, arcsinh = self._has("log")[columns], self._has("arcsinh")[columns]
-        safe = torch.where(log, v, 1.0).clamp_min(1e-300)
-        return torch.where(log, safe.log(), torch.where(arcsinh, torch.asinh(v / self.cofactor[columns]), v))
+    @property
+    def edges(self) -> Tensor:
+        """(2, Dn) codec units below (above) which a rounded value is the first (last) of its column; else infinite."""
+        if "edges" not in self._known:
+            inner = self.ends + torch.tensor([[0.5], [-0.5]], device=self.step.device) * self.step
+            there = (self.step > 0) & self.ends.isfinite() & (self.period == 0)
+            outside = torch.tensor([[-torch.inf], [torch.inf]], device=self.step.device)
+            self._known["edges"] = torch.where(there, self.forward(inner.nan_to_num(0.0, 0.0, 0.0)), outside)
+        edges = self._known["edges"]
+        return edges
+
+    def _maps(self) -> dict[str, list[int]]:
+        """The numeric columns of every transform."""
+        names = [c.transform for c in self.schema.numeric]
+        return {name: [j for j, n in enumerate(names) if n == name] for name in dict.fromkeys(names)}
+
+    def _at(self, columns: list[int]) -> Tensor:
+        return torch.tensor(columns, device=self.loc.device)
+
+    def _transform(self, v: Tensor, only: list[int] | None = None) -> Tensor:
+        """Ends, then transform: of all numeric columns, or of `only` these, side by side."""
+        chosen = list(range(len(self.loc))) if only is None else only
+        out = v
+        for name, columns in self._maps().items():
+            place = [i for i, j in enumerate(chosen) if j in columns]
+            if not place:
+                continue
+            here = [chosen[i] for i in place]
+            inside = Walls.forward(v[..., place], self.walls[here])
+            out = out.index_copy(-1, self._at(place), MAPS[name].forward(inside, self.shape[here]))
+        return out
 
     def _log_slope(self, v: Tensor) -> Tensor:
-        log, arcsinh = self._has("log"), self._has("arcsinh")
-        safe = torch.where(log, v, 1.0).clamp_min(1e-300)
-        return torch.where(log, -safe.log(), torch.where(arcsinh, -torch.hypot(v, self.cofactor).log(), 0.0))
+        out = torch.zeros_like(v)
+        for name, columns in self._maps().items():
+            inside = Walls.forward(v[..., columns], self.walls[columns])
+            slope = Walls.log_slope(v[..., columns], self.walls[columns])
+            out = out.index_copy(-1, self._at(columns), slope + MAPS[name].log_slope(inside, self.shape[columns]))
+        return out
 
     def _round(self, v: Tensor) -> Tensor:
+        """Rounded columns on their lattice and between their ends, cyclic ones in their first cycle."""
         step = torch.where(self.step > 0, self.step, 1.0)
-        return torch.where(self.step > 0, (v / step).round() * step, v)
+        v = torch.where(self.step > 0, (v / step).round() * step, v)
+        cyclic = self.period > 0
+        first, period = torch.where(cyclic, self.ends[0], 0.0), torch.where(cyclic, self.period, 1.0)
+        v = torch.where(cyclic, first + (v - first).remainder(period), v)
+        closed = (self.step > 0) & ~cyclic
+        return torch.where(closed, torch.minimum(torch.maximum(v, self.ends[0]), self.ends[1]), v)
 
     # ---- floors that keep a likelihood from spiking
 
@@ -264,11 +345,7 @@ class Codec(nn.Module):
 
 def one_hot(codes: Tensor, levels: int) -> Tensor:
     """(...,) indices to (..., levels), float32, without reading the data on the host."""
-    return (codes.round().long()[..., None] == torch.arange(levels, device=codes.device)).float()
-
-
-def _sinh(t: Tensor, cofactor: Tensor) -> Tensor:
-    return torch.sinh(t.clamp(-700, 700)) * cofactor
+    return (codes.double().round().long()[..., None] == torch.arange(levels, device=codes.device)).float()
 
 
 def _moments(v: np.ndarray) -> tuple[float, float]:
@@ -289,59 +366,33 @@ def _column(frame: pd.DataFrame, name: str) -> pd.Series:
     return frame[name]
 
 
-def _codes(series: pd.Series, column: Column) -> np.ndarray:
-    """Index of each cell's level as float64, NaN where missing; a level never seen is the reserved last index."""
-    known = {level: i for i, level in enumerate(column.levels)}
-    names = labels(series)
-    codes = names.map(known).to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-    unseen = np.isnan(codes) & ~names.isna().to_numpy()
-    if unseen.any():
-        new = sorted(set(names[unseen]))
-        text = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
-        where = (
-            f"column {column.name!r} holds {text}, never seen before (first in row {int(np.flatnonzero(unseen)[0])})"
-        )
-        if column.kind == "binary":
-            raise UserError(
-                f"{where}; it is binary with the levels {column.levels[0]!r} and {column.levels[1]!r}",
-                f"fit again with `--kind {column.name}=categorical`, or blank these cells",
-            )
-        if column.role != "group":
-            warnings.warn(f"{where}; scored as the reserved unseen level", ZooWarning, stacklevel=4)
-        codes[unseen] = len(column.levels)
-    return codes
+def _values(frame: pd.DataFrame, column: Column) -> np.ndarray:
+    """The cells of a numeric column in table units, ranks of an ordinal one; NaN where missing."""
+    series = _column(frame, column.name)
+    return numeric_values(series, column) if column.is_number else level_codes(series, column)
 
 
-def _restore_numbers(values: np.ndarray, column: Column) -> pd.Series:
-    if column.kind == "time":
-        seconds = np.round(values * 86400).astype("int64")
-        return pd.Series(pd.to_datetime(seconds, unit="s"))
-    # a lattice point has few digits: 0.102, not 0.10200000000000001
-    return pd.Series(np.round(values, 9) if column.step else values)
+def _within(values: np.ndarray, column: Column) -> np.ndarray:
+    """The values, none beyond the column's ends: the end cells of a rounded column hold what lies beyond, with a
+    ZooWarning; a density has no mass there, and that is a UserError."""
+    low = -math.inf if column.lower is None or column.period else column.lower
+    high = math.inf if column.upper is None else column.upper
+    held = np.clip(values, low, high)
+    beyond = np.flatnonzero((values < low) | (values > high))
+    if len(beyond):
+        row = int(beyond[0])
+        where = f"column {column.name!r} holds {values[row]:g} in row {row}, beyond its end {held[row]:g}"
+        if column.step is None:
+            raise UserError(where, "blank such cells to count them as missing, or fit with other ends in the schema")
+        warnings.warn(f"{where}: {len(beyond)} such cells count as the end cell", ZooWarning, stacklevel=5)
+    return held
 
 
-def _restore_levels(codes: np.ndarray, column: Column) -> pd.Series:
-    return pd.Series(np.array([*column.levels, UNSEEN], dtype=object)[codes])
-
-
-def _restore_dtype(cells: pd.Series, column: Column) -> pd.Series:
-    """The cells in the dtype the column was read with, where they fit it."""
-    dtype = column.dtype
-    try:
-        if "bool" in dtype.lower() or (dtype == "object" and set(column.levels) == {"True", "False"}):
-            return cells.map({"True": True, "False": False}).astype(dtype)  # type: ignore[call-overload]
-        if column.kind == "time" and dtype == "object":
-            dates = cells.dt.date if column.step == 1 else cells
-            return dates.astype(object)
-        if column.kind == "time" and "," in dtype:  # datetime64[us, Europe/Berlin]
-            return cells.dt.tz_localize("UTC").astype(dtype)
-        if dtype == "category":
-            unseen = [UNSEEN] if (cells == UNSEEN).any() else []
-            return cells.astype(pd.CategoricalDtype([*column.levels, *unseen], ordered=column.kind == "ordinal"))
-        if cells.dtype == object and any(t in dtype.lower() for t in ("int", "float")):
-            cells = pd.to_numeric(cells)
-        if "int" in dtype.lower():
-            cells = cells.round()
-        return cells.astype(dtype)  # type: ignore[call-overload]
-    except (TypeError, ValueError, OverflowError):
-        return cells.infer_objects()
+def _beside_atoms(values: np.ndarray, column: Column) -> np.ndarray:
+    """The values there that are no atom, on which transforms, locations and scales rest; all where all are atoms."""
+    there = values[~np.isnan(values)]
+    near = (column.resolution or 0.0) / 4
+    plain = np.ones(len(there), dtype=bool)
+    for atom in column.atoms:
+        plain &= np.abs(there - atom) > near
+    return there[plain] if plain.any() else there

@@ -12,15 +12,26 @@ import numpy as np
 import pandas as pd
 
 from zoo.errors import UserError, ZooWarning, nearest
-from zoo.table.cells import Cells, at, family, label, labels, numbers, numeric_values, sorted_labels, tokens
+from zoo.table.cells import (
+    Cells,
+    at,
+    family,
+    label,
+    labels,
+    listed,
+    numbers,
+    numeric_values,
+    sorted_labels,
+    tokens,
+)
 from zoo.table.lattice import clock_step, lattice_step
 from zoo.table.layout import is_number
 from zoo.table.reader import read_table
 from zoo.table.schema import KINDS, Column, Kind, Role, Schema
+from zoo.table.support import atoms_of, ends_of
 
 __all__ = ["infer_schema", "label", "labels", "lattice_step", "numeric_values"]
 
-SPIKE, MIN_ROWS_SPIKE = 0.4, 50  # share of rows on one value, of how many
 MIN_ROWS_ID = 20
 """Fewer rows than this are never taken for identifiers."""
 
@@ -63,8 +74,6 @@ def infer_schema(
             columns.append(_infer(cells, roles.get(name, "model"), forced, keep=roles.get(name) == "given"))
     forced.warn()
     _warn_set_aside([c for c in columns if c.kind == "ignored" and c.name not in ignored])
-    asked = [c for c in columns if any(fnmatch.fnmatchcase(c.name, glob) for glob in kinds or {})]
-    _warn_spiked(frame, [c for c in columns if c not in asked])
     return _with_something_left(Schema(columns=tuple(columns)))
 
 
@@ -129,16 +138,27 @@ def _guess(cells: Cells, role: Role) -> Column:
     if cells.distinct == 2 and len(cells.levels) == 2:
         return _column(cells, role, kind="binary", levels=cells.levels)
     if cells.family == "number":
-        step = lattice_step(cells.numbers)
-        return _column(cells, role, kind="integer" if step == 1 else "continuous", step=step)
+        return _number(cells, role)
     if cells.family == "time":
         return _column(cells, role, kind="time", step=clock_step(cells.numbers))
     _warn_nearly_numeric(cells)
     return _column(cells, role, kind="ordinal" if cells.ordered else "categorical", levels=cells.levels)
 
 
+def _number(cells: Cells, role: Role) -> Column:
+    """A column of numbers, with the lattice, the ends and the atoms that its cells show."""
+    step = lattice_step(cells.numbers)
+    lower, upper = ends_of(cells.numbers, step)
+    atoms = atoms_of(cells.numbers, step, lower)
+    kind = "integer" if step == 1 else "continuous"
+    return _column(cells, role, kind=kind, step=step, lower=lower, upper=upper, atoms=atoms)
+
+
 def _forced_column(cells: Cells, role: Role, kind: Kind, exact: bool) -> Column:
-    """A column of the kind asked for. Raises UserError where its cells cannot be of that kind."""
+    """A column of the kind asked for: continuous means the real line, without ends, atoms or a transform.
+
+    Raises UserError where its cells cannot be of that kind.
+    """
     if kind == "binary" and len(cells.levels) != 2:
         found = ", ".join(map(repr, cells.levels[:5])) + (", ..." if len(cells.levels) > 5 else "")
         message = f"column {cells.name!r} cannot be binary: it has {len(cells.levels)} values, {found}"
@@ -150,7 +170,7 @@ def _forced_column(cells: Cells, role: Role, kind: Kind, exact: bool) -> Column:
         return _column(cells, role, kind=kind, levels=cells.levels)
     if cells.family == "bool" and not exact:
         raise UserError(f"column {cells.name!r} holds True and False, not numbers")
-    column = _column(cells, role, kind=kind)
+    column = _column(cells, role, kind=kind, transform="none" if kind == "continuous" else "auto")
     values = numeric_values(cells.series, column)
     if kind == "time":
         return column.model_copy(update={"step": clock_step(values[~np.isnan(values)])})
@@ -158,6 +178,8 @@ def _forced_column(cells: Cells, role: Role, kind: Kind, exact: bool) -> Column:
         _refuse(cells, np.abs(values - np.rint(values)) > 0, f"is {kind} and needs whole numbers")
     if kind == "count":
         _refuse(cells, values < 0, "is count and needs numbers >= 0")
+        atoms = atoms_of(values[~np.isnan(values)], 1.0, 0.0)
+        return column.model_copy(update={"atoms": tuple(atom for atom in atoms if atom == 0)})
     return column
 
 
@@ -223,7 +245,7 @@ class _Forced:
         """Say which columns a glob left as they are."""
         for kind, pattern in dict.fromkeys(self.globbed[name] for name in self.refused):
             left = [name for name in self.refused if self.globbed[name] == (kind, pattern)]
-            message = f"--kind '{pattern}={kind}' leaves columns that cannot be {kind} as they are: {_listed(left)}"
+            message = f"--kind '{pattern}={kind}' leaves columns that cannot be {kind} as they are: {listed(left)}"
             warnings.warn(message, ZooWarning, stacklevel=3)
 
 
@@ -257,21 +279,8 @@ def _roles(names: list[str], given: Sequence[str], group: str | None, weight: st
 
 def _warn_set_aside(columns: list[Column]) -> None:
     if columns:
-        reasons = _listed([f"{c.name} ({c.note})" for c in columns], quoted=False)
+        reasons = listed([f"{c.name} ({c.note})" for c in columns], quoted=False)
         warnings.warn(f"set aside: {reasons}", ZooWarning, stacklevel=3)
-
-
-def _warn_spiked(frame: pd.DataFrame, columns: list[Column]) -> None:
-    """Warn of densities with a value that very many rows share: there is no limit to how dense it can be made there."""
-    found = []
-    for c in columns:
-        if c.role == "model" and c.is_numeric and c.step is None and len(frame) >= MIN_ROWS_SPIKE:
-            counts = frame[c.name].value_counts(normalize=True)
-            if len(counts) > 1 and counts.iloc[0] > SPIKE:
-                found.append(f"{c.name} ({counts.iloc[0]:.0%} are {label(counts.index[0])})")
-    if found:
-        what = "densities with one value in very many rows, where a narrow model wins by its narrowness alone"
-        warnings.warn(f"{what}: {_listed(found, quoted=False)}; ignore or bin such columns", ZooWarning, stacklevel=3)
 
 
 def _warn_nearly_numeric(cells: Cells) -> None:
@@ -294,8 +303,3 @@ def _with_something_left(schema: Schema) -> Schema:
         return schema
     reasons = "; ".join(f"{c.name}: {c.note or c.role}" for c in schema.columns)
     raise UserError(f"no column is left to model: {reasons}", "name one with --kind 'NAME=KIND', or give more columns")
-
-
-def _listed(names: list[str], most: int = 10, quoted: bool = True) -> str:
-    shown = ", ".join(repr(name) if quoted else name for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

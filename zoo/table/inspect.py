@@ -49,14 +49,14 @@ def _line(frame: pd.DataFrame, column: Column) -> dict[str, Any]:
         "min": low,
         "median": median,
         "max": high,
-        "most_common": None if column.is_numeric else _most_common(cells),
+        "most_common": None if column.is_number else _most_common(cells),
         "note": column.note,
     }
 
 
 def _range(cells: Cells, column: Column) -> tuple[Any, Any, Any]:
     """Least, middle and greatest value of a numeric column with any."""
-    if not column.is_numeric:
+    if not column.is_number:
         return None, None, None
     values = numeric_values(cells.series, column)
     values = values[~np.isnan(values)]

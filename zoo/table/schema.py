@@ -18,26 +18,34 @@ from zoo.errors import UserError, nearest
 
 Kind = Literal["continuous", "integer", "count", "binary", "categorical", "ordinal", "time", "ignored"]
 Role = Literal["model", "given", "group", "weight"]
-Transform = Literal["none", "log", "arcsinh"]
+Transform = Literal["auto", "none", "log", "arcsinh", "yeo-johnson", "quantile"]
+Likelihood = Literal["normal", "student-t"]
 
 KINDS: tuple[str, ...] = get_args(Kind)
-NUMERIC_KINDS = ("continuous", "integer", "count", "time")
-LEVEL_KINDS = ("categorical", "ordinal")
+NUMBER_KINDS = ("continuous", "integer", "count", "time")
+NUMERIC_KINDS = (*NUMBER_KINDS, "ordinal")
 UNSEEN = "<unseen>"
 
 
 class Column(BaseModel):
     """One column of the user's table.
 
-    kind       what its values are; `ignored` columns take no part, and `note` says why
-    levels     labels of a binary, categorical or ordinal column, in order; a categorical or ordinal column
-               holds one more, reserved for values never seen
-    step       resolution of a rounded numeric column, in table units: its values lie on the lattice
-               `step * integer`, and its likelihood is mass / width of a cell; none for a density
-    transform  monotone map applied before modelling; its log-Jacobian is counted
-    role       `model` (has a density), `given` (conditioned upon), `group`, `weight`
-    dtype      dtype of the column when it was read, restored on output
-    missing    share of missing cells when the schema was inferred
+    kind        what its values are; `ignored` columns take no part, and `note` says why
+    levels      labels of a binary, categorical or ordinal column, in order; a categorical column holds one more,
+                reserved for values never seen
+    step        resolution of a rounded numeric column, in table units: its values lie on the lattice
+                `step * integer`, and its likelihood is mass / width of a cell; none for a density
+    lower, upper  ends beyond which a numeric column has no mass
+    atoms       values that many rows share. On a lattice an atom is a cell, and this is a matter of the likelihood
+                alone; beside a density each has a mass of its own, and belongs to the measure
+    period      length of a cycle (24 for hours, 360 for degrees): values a period apart are one, from `lower` (or 0) on
+    transform   monotone map applied before modelling; its log-Jacobian is counted. `auto`: chosen on the training rows
+    likelihood  `student-t` gives a numeric column heavy tails, with degrees of freedom that are fitted
+    role        `model` (has a density), `given` (conditioned upon), `group`, `weight`
+    dtype       dtype of the column when it was read, restored on output
+    missing     share of missing cells when the schema was inferred
+
+    An ordinal column is a rounded number inside zoo: the rank of its level.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +54,12 @@ class Column(BaseModel):
     kind: Kind
     levels: tuple[str, ...] = ()
     step: float | None = Field(default=None, gt=0)
-    transform: Transform = "none"
+    lower: float | None = None
+    upper: float | None = None
+    atoms: tuple[float, ...] = ()
+    period: float | None = Field(default=None, gt=0)
+    transform: Transform = "auto"
+    likelihood: Likelihood = "normal"
     role: Role = "model"
     dtype: str = "object"
     missing: float = Field(default=0.0, ge=0, le=1)
@@ -54,7 +67,7 @@ class Column(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Column:
-        labelled = self.kind in ("binary", *LEVEL_KINDS)
+        labelled = self.kind in ("binary", "categorical", "ordinal")
         if labelled and not self.levels:
             raise ValueError(f"column {self.name!r} is {self.kind} and needs `levels`")
         if self.kind == "binary" and len(self.levels) != 2:
@@ -63,20 +76,69 @@ class Column(BaseModel):
             raise ValueError(f"column {self.name!r} is {self.kind} and takes no `levels`")
         if len(set(self.levels)) != len(self.levels):
             raise ValueError(f"column {self.name!r} lists a level twice")
-        if self.kind not in NUMERIC_KINDS and (self.step is not None or self.transform != "none"):
-            raise ValueError(f"column {self.name!r} is {self.kind}: only numeric columns have a step or a transform")
-        if self.kind in ("integer", "count") and self.step is None:
-            object.__setattr__(self, "step", 1.0)
+        if self.kind not in NUMBER_KINDS:
+            self._no_number()
+        self._fill()
+        self._support()
         return self
 
+    def _no_number(self) -> None:
+        for key in ("step", "lower", "upper", "atoms", "period"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"column {self.name!r} is {self.kind}: only numbers have `{key}`")
+        if self.transform not in ("auto", "none") and not (self.kind == "ordinal" and self.transform == "quantile"):
+            raise ValueError(f"column {self.name!r} is {self.kind}: only numbers have a transform")
+
+    def _fill(self) -> None:
+        """What a kind or a transform implies."""
+        implied: dict[str, float] = {}
+        if self.kind in ("integer", "count") and self.step is None:
+            implied["step"] = 1.0
+        if self.lower is None and (self.kind == "count" or self.transform == "log" or self.period is not None):
+            implied["lower"] = 0.0
+        for key, value in implied.items():
+            object.__setattr__(self, key, value)
+
+    def _support(self) -> None:
+        if self.lower is not None and self.upper is not None and self.lower >= self.upper:
+            raise ValueError(f"column {self.name!r} has lower = {self.lower:g} and upper = {self.upper:g}")
+        if self.period is not None and (self.upper is not None or self.transform not in ("auto", "none")):
+            raise ValueError(f"column {self.name!r} is cyclic: it takes no `upper` and no transform")
+        for atom in self.atoms:
+            if not self.inside(atom):
+                raise ValueError(f"column {self.name!r} has an atom at {atom:g}, outside its ends")
+            if self.step is not None and abs(atom / self.step - round(atom / self.step)) > 1e-6:
+                raise ValueError(f"column {self.name!r} has an atom at {atom:g}, beside its lattice")
+
+    def inside(self, value: float) -> bool:
+        """Whether a value lies between the ends of the column."""
+        below = self.lower is not None and value < self.lower
+        return not (below or (self.upper is not None and value > self.upper))
+
     @property
-    def is_numeric(self) -> bool:
-        return self.kind in NUMERIC_KINDS
+    def is_number(self) -> bool:
+        """Whether its cells are numbers or times to the user."""
+        return self.kind in NUMBER_KINDS
+
+    @property
+    def resolution(self) -> float | None:
+        """Width of a cell, for ranks too; none for a density."""
+        return 1.0 if self.kind == "ordinal" else self.step
+
+    @property
+    def ends(self) -> tuple[float | None, float | None]:
+        """Where the column begins and ends, for ranks too."""
+        return (0.0, len(self.levels) - 1.0) if self.kind == "ordinal" else (self.lower, self.upper)
 
     @property
     def n_logits(self) -> int:
         """Predictor entries: one for a numeric or binary column, one for each level and the unseen of the others."""
-        return len(self.levels) + 1 if self.kind in LEVEL_KINDS else 1
+        return len(self.levels) + 1 if self.kind == "categorical" else 1
+
+    @property
+    def n_given(self) -> int:
+        """Features of a column conditioned upon: its value or one-hot levels, then whether it was seen."""
+        return (len(self.levels) + 1 if self.kind in ("categorical", "ordinal") else 1) + 1
 
 
 class Schema(BaseModel):
@@ -85,9 +147,10 @@ class Schema(BaseModel):
     Inside zoo a row holds the modelled columns in the order numeric, binary, categorical (each in table order),
     so that every kind is one slice and heads are vectorised by kind. `names` gives that order.
 
-    width   length of a predictor: a location for each numeric, a logit for each binary column and each level
+    width   length of a predictor: a location for each numeric column, then `rest`
+    rest    logits: one for each binary column, one for each level, and for each numeric column with atoms one for
+            its density and one for each atom
     full    width plus one log-scale for each numeric column
-    rest    predictor entries of the columns that are not numeric
     given   number of features of the columns conditioned upon (0 when there are none)
     groups  number of known groups (0 when there is no group column)
     """
@@ -123,7 +186,7 @@ class Schema(BaseModel):
 
     @cached_property
     def categorical(self) -> tuple[Column, ...]:
-        return self._modelled(*LEVEL_KINDS)
+        return self._modelled("categorical")
 
     @cached_property
     def discrete(self) -> tuple[Column, ...]:
@@ -158,12 +221,18 @@ class Schema(BaseModel):
     # ---- sizes
 
     @cached_property
-    def n_levels(self) -> int:
-        return sum(c.n_logits for c in self.categorical)
+    def spiked(self) -> tuple[int, ...]:
+        """Positions of the numeric columns with atoms."""
+        return tuple(j for j, c in enumerate(self.numeric) if c.atoms)
+
+    @cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """Lengths of the softmaxes of a predictor: the levels of each categorical column, the atoms of each spiked."""
+        return (*(c.n_logits for c in self.categorical), *(len(self.numeric[j].atoms) + 1 for j in self.spiked))
 
     @cached_property
     def rest(self) -> int:
-        return len(self.binary) + self.n_levels
+        return len(self.binary) + sum(self.blocks)
 
     @cached_property
     def width(self) -> int:
@@ -175,12 +244,12 @@ class Schema(BaseModel):
 
     @cached_property
     def n_features(self) -> int:
-        """Features of a row as a network reads it: values and one-hot levels, then an observed flag for each column."""
+        """Features of a row as a network reads it: values, one-hot levels and atoms, then a flag for each column."""
         return self.width + len(self.modelled)
 
     @cached_property
     def given(self) -> int:
-        return sum(c.n_logits + 1 for c in self.given_columns)
+        return sum(c.n_given for c in self.given_columns)
 
     @cached_property
     def groups(self) -> int:
@@ -189,7 +258,7 @@ class Schema(BaseModel):
 
     @cached_property
     def has_lattice(self) -> bool:
-        return any(c.step is not None for c in self.numeric)
+        return any(c.resolution is not None for c in self.numeric)
 
     @cached_property
     def has_missing(self) -> bool:
@@ -201,14 +270,17 @@ class Schema(BaseModel):
     def measure(self) -> str:
         """The base measure, in words: printed beside every number."""
         lattice = sum(c.step is not None for c in self.numeric)
-        density = len(self.numeric) - lattice
+        density = sum(c.resolution is None for c in self.numeric)
+        levels = len(self.modelled) - lattice - density
+        atoms = sum(len(c.atoms) for c in self.numeric if c.step is None)
         parts = []
         if density:
-            parts.append(f"{density} densit{'y' if density == 1 else 'ies'} in column units")
+            beside = f" beside {atoms} atom{'s' * (atoms > 1)} of mass" * bool(atoms)
+            parts.append(f"{density} densit{'y' if density == 1 else 'ies'} in column units{beside}")
         if lattice:
             parts.append(f"{lattice} rounded column{'s' * (lattice > 1)} as mass / width of a cell")
-        if self.discrete:
-            parts.append(f"{len(self.discrete)} mass{'es' * (len(self.discrete) > 1)} over levels")
+        if levels:
+            parts.append(f"{levels} mass{'es' * (levels > 1)} over levels")
         text = "nats per row: " + (", ".join(parts) or "no column")
         if self.given_columns:
             text += f"; given {', '.join(c.name for c in self.given_columns)}"
@@ -218,7 +290,10 @@ class Schema(BaseModel):
         """True when densities under the two schemas are densities with respect to one measure."""
 
         def key(schema: Schema) -> list[tuple[Any, ...]]:
-            modelled = sorted((c.name, c.kind in NUMERIC_KINDS, c.step, c.levels) for c in schema.modelled)
+            modelled = sorted(
+                (c.name, c.kind in NUMERIC_KINDS, c.step or 0.0, c.levels, () if c.step else sorted(c.atoms))
+                for c in schema.modelled
+            )
             return [*modelled, *sorted((c.name,) for c in schema.given_columns)]
 
         return key(self) == key(other)

@@ -1,0 +1,49 @@
+"""Numbers and codes back to cells as the user's column spells them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from zoo.table.schema import UNSEEN, Column
+
+
+def restored(values: np.ndarray, column: Column) -> pd.Series:
+    """The cells (n,) that numbers in table units, ranks or codes of levels stand for, in the column's dtype."""
+    cells = _numbers(values, column) if column.is_number else _levels(values, column)
+    return _in_dtype(cells, column)
+
+
+def _numbers(values: np.ndarray, column: Column) -> pd.Series:
+    if column.kind == "time":
+        seconds = np.round(values * 86400).astype("int64")
+        return pd.Series(pd.to_datetime(seconds, unit="s"))
+    # a lattice point has few digits: 0.102, not 0.10200000000000001
+    return pd.Series(np.round(values, 9) if column.step else values)
+
+
+def _levels(codes: np.ndarray, column: Column) -> pd.Series:
+    return pd.Series(np.array([*column.levels, UNSEEN], dtype=object)[codes.round().astype(int)])
+
+
+def _in_dtype(cells: pd.Series, column: Column) -> pd.Series:
+    """The cells in the dtype the column was read with, where they fit it."""
+    dtype = column.dtype
+    try:
+        if "bool" in dtype.lower() or (dtype == "object" and set(column.levels) == {"True", "False"}):
+            return cells.map({"True": True, "False": False}).astype(dtype)  # type: ignore[call-overload]
+        if column.kind == "time" and dtype == "object":
+            dates = cells.dt.date if column.step == 1 else cells
+            return dates.astype(object)
+        if column.kind == "time" and "," in dtype:  # datetime64[us, Europe/Berlin]
+            return cells.dt.tz_localize("UTC").astype(dtype)
+        if dtype == "category":
+            unseen = [UNSEEN] if (cells == UNSEEN).any() else []
+            return cells.astype(pd.CategoricalDtype([*column.levels, *unseen], ordered=column.kind == "ordinal"))
+        if cells.dtype == object and any(t in dtype.lower() for t in ("int", "float")):
+            cells = pd.to_numeric(cells)
+        if "int" in dtype.lower():
+            cells = cells.round()
+        return cells.astype(dtype)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        return cells.infer_objects()
