@@ -44,6 +44,7 @@ from zoo.options import (
     seconds_in,
     split,
 )
+from zoo.table.files import name_of
 from zoo.terminal import (
     INTERRUPTED,
     Watch,
@@ -58,7 +59,6 @@ from zoo.terminal import (
     say,
     sentence,
     show_warning,
-    table_name,
     usage,
     write,
 )
@@ -190,7 +190,7 @@ def fit(
         "run": str(output),
     }  # fmt: skip
     with new_folder(output) as folder:
-        estimator.write(folder, score=scores.to_json(), table=table_name(table))
+        estimator.write(folder, score=scores.to_json(), table=name_of(table))
         write_report(folder, models_file, {model: estimator})
     if json_:
         return print_json(document)
@@ -232,7 +232,7 @@ def compare(
     with Watch(json_) as told:
         result = run_comparison(
             frame, names, schema=found, settings=settings, seed=seed, device=device, time_budget=budget,
-            models_file=models_file, name=table_name(table), told=told,
+            models_file=models_file, name=name_of(table), told=told,
         )  # fmt: skip
     result.best  # noqa: B018  (refuses a comparison in which nothing could be fitted)
     result.save(output)
