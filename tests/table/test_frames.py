@@ -171,6 +171,8 @@ def test_reading_options_of_text_are_refused() -> None:
     for options in ({"sep": ","}, {"header": True}, {"columns": ["a"]}):
         with pytest.raises(UserError, match="carries its own column names"):
             read_table({"a": [1]}, **options)
+    with pytest.raises(UserError, match="a query needs a database, and the table is none"):
+        read_table({"a": [1]}, query="select 1")
     assert read_table({"a": [1, -999]}, missing=["-999"])["a"].isna().tolist() == [False, True]
 
 

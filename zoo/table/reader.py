@@ -1,4 +1,4 @@
-"""Files and frames in: `read_table`.
+"""Files, databases and frames in: `read_table`.
 
 Every source ends as a `pandas.DataFrame` with distinct text column names and at least one row; whatever stands in the
 way is a `UserError` that says where, and what to do.
@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from zoo.errors import UserError
-from zoo.table.files import ARROW, TEXT, Content, content_of, existing, said, sniffed, split_ending
+from zoo.table.files import ARROW, TEXT, Content, content_of, existing, is_url, said, sniffed, split_ending
 from zoo.table.frames import as_pandas
 from zoo.table.layout import check_names, is_number
 from zoo.table.text import read_text
@@ -29,6 +29,7 @@ def read_table(
     columns: str | Path | Sequence[str] | None = None,
     sep: str | None = None,
     missing: Sequence[str] = (),
+    query: str | None = None,
 ) -> pd.DataFrame:
     """Read a table of N rows and D columns.
 
@@ -36,21 +37,25 @@ def read_table(
              - the path of a file of text (.csv, .tsv, .txt, .data), of JSON lines (.jsonl, .ndjson), of Parquet or of
                Arrow (.feather, .arrow), packed where .gz, .bz2, .xz or .zip follows, or of a folder of Parquet files;
              - `-` for standard input, whose first bytes say which of these it is;
+             - the URL of a database, like sqlite:///shop.db or postgresql://user@host/shop;
              - a table that Python holds: see `zoo.table.frames.as_pandas`. It is copied
     header   whether a text file's first row holds the names; none: found out from its cells
     columns  names of a text file without a header: a list, or a file with a JSON list, with a JSON object from table
              file names to lists, or with one name a line; a first row that repeats the names is skipped
     sep      what separates the cells of a text file: one character, `tab` or `whitespace`; none: found out
     missing  tokens that mean missing, beside pandas' own and `?` (in text files) or beside null (elsewhere)
+    query    the SQL that gives the table from a database; none: the only table in it
 
     Raises UserError where there is no such source, no rows, no distinct names, or a file is not what its ending says.
     """
-    options = _Options(header, columns, sep, tuple(missing))
+    options = _Options(header, columns, sep, tuple(missing), query)
     named = isinstance(source, str | Path)
     where = said(source) if named else "the table"
+    if query is not None and not is_url(source):
+        raise UserError(f"a query needs a database, and {where} is none", "give a URL like sqlite:///shop.db")
     frame = _read(source, options, where) if named else _typed(as_pandas(source), options, where)
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype="str")
-    check_names(frame.columns, where, "rename them")
+    check_names(frame.columns, where, "rename them (select a as b)" if is_url(source) else "rename them")
     if not frame.shape[1]:
         raise UserError(f"{where} has no columns", "give a table with at least one row and one column")
     if not len(frame):
@@ -66,10 +71,15 @@ class _Options:
     columns: str | Path | Sequence[str] | None
     sep: str | None
     missing: tuple[str, ...]
+    query: str | None
 
 
 def _read(source: str | Path, options: _Options, where: str) -> pd.DataFrame:
-    """Read a path or standard input."""
+    """Read a path, a URL or standard input."""
+    if is_url(source):
+        from zoo.table.sql import read_sql
+
+        return _typed(read_sql(str(source), options.query), options, where)
     if str(source) == "-":
         return _read_content(sniffed(sys.stdin.buffer.read(), where), source, options, where)
     path = existing(source)
