@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from zoo.rows.rows import Rows
     from zoo.table.examples import example
     from zoo.table.infer import infer_schema
-    from zoo.table.reader import read_table, write_table
+    from zoo.table.reader import read_table
     from zoo.table.schema import Schema
+    from zoo.table.writer import write_table
 
 _WHERE = {
     "Comparison": "zoo.comparison",
@@ -34,7 +35,7 @@ _WHERE = {
     "example": "zoo.table.examples",
     "infer_schema": "zoo.table.infer",
     "read_table": "zoo.table.reader",
-    "write_table": "zoo.table.reader",
+    "write_table": "zoo.table.writer",
 }
 
 __all__ = [
@@ -57,7 +58,7 @@ __all__ = [
 
 
 def fit(model: str, table: Any, **options: Any) -> Estimator:
-    """Fit one model to a table (a DataFrame or a path): an `Estimator`.
+    """Fit one model to a table (anything that `read_table` reads: a frame, a path, a URL): an `Estimator`.
 
     Options that `Estimator` knows (schema, kinds, ignore, given, group, weight, seed, device, time_budget,
     models_file) go to it; every other one is a setting of the model: zoo.fit("vae", df, dim=4). A dotted setting goes

@@ -32,6 +32,7 @@ from zoo.options import (
     ModelsFile,
     Output,
     Particles,
+    Query,
     Reading,
     RunArg,
     RunOut,
@@ -44,6 +45,7 @@ from zoo.options import (
     seconds_in,
     split,
 )
+from zoo.table.files import name_of
 from zoo.terminal import (
     INTERRUPTED,
     Watch,
@@ -58,7 +60,6 @@ from zoo.terminal import (
     say,
     sentence,
     show_warning,
-    table_name,
     usage,
     write,
 )
@@ -123,13 +124,13 @@ def inspect(
     output: Output = None,
     json_: Json = False,
     schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
-    header: Header = None, columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None,
-    given: Given = None,
+    header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
+    group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
     """Show what each column is taken to be; the schema, as TOML to edit, goes to standard output or -o."""
     from zoo.table.inspect import describe
 
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, weight, group, given)
+    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     found = reading.schema_of(frame)
     summary = describe(frame, found)
@@ -155,8 +156,8 @@ def fit(
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
     schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
-    header: Header = None, columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None,
-    given: Given = None,
+    header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
+    group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
     """Fit one model: a tenth of the rows (a fifth below 2,000) chooses, another is held out and scored."""
     from zoo.estimator import Estimator
@@ -170,7 +171,7 @@ def fit(
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget)
     Registry.load(models_file).recipe(model, settings).check()
     chosen, why = pick_device(device)
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, weight, group, given)
+    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     found = reading.schema_of(frame)
     parts = split(len(frame), seed)
@@ -190,7 +191,7 @@ def fit(
         "run": str(output),
     }  # fmt: skip
     with new_folder(output) as folder:
-        estimator.write(folder, score=scores.to_json(), table=table_name(table))
+        estimator.write(folder, score=scores.to_json(), table=name_of(table))
         write_report(folder, models_file, {model: estimator})
     if json_:
         return print_json(document)
@@ -210,8 +211,8 @@ def compare(
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
     schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
-    header: Header = None, columns: Columns = None, sep: Sep = None, weight: Weight = None, group: Group = None,
-    given: Given = None,
+    header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
+    group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
     """Fit several models to one table and rank them by held-out log-likelihood."""
     from zoo.comparison import compare as run_comparison
@@ -222,7 +223,7 @@ def compare(
     check_free(output)
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget)
     names = None if models is None else split([models])
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, weight, group, given)
+    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     found = reading.schema_of(frame)
     started = time.perf_counter()
@@ -232,7 +233,7 @@ def compare(
     with Watch(json_) as told:
         result = run_comparison(
             frame, names, schema=found, settings=settings, seed=seed, device=device, time_budget=budget,
-            models_file=models_file, name=table_name(table), told=told,
+            models_file=models_file, name=name_of(table), told=told,
         )  # fmt: skip
     result.best  # noqa: B018  (refuses a comparison in which nothing could be fitted)
     result.save(output)
@@ -252,12 +253,12 @@ def compare(
 def score(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
     particles: Particles = None,
-    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None,
+    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Log-density of each row: the mean is printed, the rows go to -o."""
     import numpy as np
 
-    estimator, frame = _load(run, table, models_file, missing, header, columns, sep)
+    estimator, frame = _load(run, table, models_file, missing, header, columns, sep, query)
     scores = estimator.log_likelihood(frame, particles)
     if output is not None:
         import pandas as pd
@@ -276,12 +277,12 @@ def score(
 @app.command()
 def cluster(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
-    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None,
+    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Label, probabilities and an "unsure" flag of each row to -o; sizes and profiles are printed."""
     from zoo.evaluate.profiles import UNSURE, cluster_table, profiles
 
-    estimator, frame = _load(run, table, models_file, missing, header, columns, sep)
+    estimator, frame = _load(run, table, models_file, missing, header, columns, sep, query)
     assigned = cluster_table(estimator.predict_proba(frame), frame.index)
     write(assigned, output) if output is not None else None
     sizes = assigned["cluster"].value_counts().sort_index()
@@ -298,12 +299,12 @@ def cluster(
 @app.command()
 def embed(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
-    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None,
+    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Posterior mean of the continuous latents of each row, as a table."""
     import pandas as pd
 
-    estimator, frame = _load(run, table, models_file, missing, header, columns, sep)
+    estimator, frame = _load(run, table, models_file, missing, header, columns, sep, query)
     z = estimator.transform(frame)
     give(pd.DataFrame(z, columns=[f"z{j + 1}" for j in range(z.shape[1])], index=frame.index), output, json_)
 
@@ -333,12 +334,12 @@ def sample(
 def impute(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
     draws: Draws = None,
-    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None,
+    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """The table with its missing cells filled in."""
     import pandas as pd
 
-    estimator, frame = _load(run, table, models_file, missing, header, columns, sep)
+    estimator, frame = _load(run, table, models_file, missing, header, columns, sep, query)
     if draws is None:
         completed = estimator.impute(frame)
     else:
@@ -363,12 +364,12 @@ def report(run: RunArg, json_: Json = False, models_file: ModelsFile = None) -> 
 
 def _load(
     run: Path, table: str, models_file: str | None, missing: list[str] | None, header: bool | None,
-    columns: Path | None, sep: str | None,
+    columns: Path | None, sep: str | None, query: str | None,
 ) -> tuple[Any, Any]:  # fmt: skip
     from zoo.estimator import Estimator
 
     estimator = Estimator.load(run, models_file)
-    reading = Reading(missing=missing, header=header, columns=columns, sep=sep)
+    reading = Reading(missing=missing, header=header, columns=columns, sep=sep, query=query)
     return estimator, reading.read(table)
 
 

@@ -18,12 +18,14 @@ import pandas as pd
 
 from zoo import run
 from zoo.errors import UserError, nearest
-from zoo.estimator import Estimator, as_frame
+from zoo.estimator import Estimator
 from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, standard_error
 from zoo.recipe import AXES
 from zoo.registry import Registry
 from zoo.table.codec import Codec
+from zoo.table.files import name_of
 from zoo.table.infer import infer_schema
+from zoo.table.reader import read_table
 from zoo.table.schema import Schema
 from zoo.table.split import Split, split
 
@@ -199,7 +201,7 @@ def compare(
 ) -> Comparison:
     """Fit models to one table and rank them by held-out log-likelihood.
 
-    table        a DataFrame or a path
+    table        anything that `zoo.read_table` reads: a frame, a path, a URL
     models       names in the registry; None takes a line-up that suits the table
     settings     settings changed in every model that has them
     time_budget  seconds for all models together; those that did not get their turn are named
@@ -212,7 +214,7 @@ def compare(
             raise UserError("no model is named", f"name some of {', '.join(registry)}; or none, for a line-up")
         for model in models:
             registry[model]  # a misspelt name is refused before anything is fitted
-    frame = as_frame(table)
+    frame = read_table(table)
     schema = schema or infer_schema(frame, kinds=kinds, ignore=ignore, given=given, group=group, weight=weight)
     parts = split(len(frame), seed)
     reasons: dict[str, str] = {}
@@ -237,7 +239,7 @@ def compare(
         options: dict[str, Any] = {"seed": seed, "device": device, "models_file": models_file}
         estimator = Estimator(model, settings=sets[model], schema=schema, **options)
         entries.append(_entry(estimator, train, validation, test, codec, deadline, progress))
-    default = Path(table).name if isinstance(table, str | Path) else "table"
+    default = name_of(table) if isinstance(table, str | Path) else "table"
     return Comparison(schema, entries, reasons, parts, frame, name or default, seed)
 
 
@@ -375,7 +377,7 @@ def _finite(value: Any) -> Any:
 
 
 def _parquet(frame: pd.DataFrame, path: Path) -> None:
-    from zoo.table.reader import write_table
+    from zoo.table.writer import write_table
 
     write_table(frame, path)
 

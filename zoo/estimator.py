@@ -25,7 +25,9 @@ from zoo.registry import Registry
 from zoo.rows.rows import Rows
 from zoo.table.cells import label, labels
 from zoo.table.codec import Codec
+from zoo.table.frames import has_names
 from zoo.table.infer import infer_schema
+from zoo.table.reader import read_table
 from zoo.table.schema import Column, Schema
 from zoo.table.split import split
 
@@ -107,7 +109,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, progress: Progress | None = None) -> Estimator:
         """Fit to a table: most rows fit, a tenth (a fifth below 2,000 rows) stops the fit and chooses settings."""
-        frame, weight = as_frame(X), self.weight
+        frame, weight = read_table(X), self.weight
         names = list(frame.columns)
         if sample_weight is not None:
             weight = "sample_weight"
@@ -224,7 +226,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         if given is None:
             needs = f"this model is conditional: sampling needs values of {', '.join(columns)}"
             raise UserError(needs, f"give given= (--given '{columns[0]}=...')")
-        frame = as_frame(given)
+        frame = read_table(given)
         for column in self.schema_.given_columns:
             _check_given(frame, column)
         blank = pd.DataFrame({c.name: pd.Series([np.nan] * len(frame), dtype=object) for c in self.schema_.modelled})
@@ -242,7 +244,8 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         """
         if draws is not None and draws < 1:
             raise UserError(f"draws={draws}: expected at least 1")
-        frame, rows = as_frame(X), self._rows(X)
+        frame = read_table(X)
+        rows = self._rows(X, frame)
         x = posterior.complete(self._fitted, rows, draws or 50, self.seed, particles)
         codec = self._fitted.codec
         if draws is not None:
@@ -281,7 +284,8 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         """An xarray DataTree with posterior, log_likelihood, posterior_predictive and observed_data of these rows."""
         from zoo.evaluate.arviz import to_datatree
 
-        return to_datatree(self._fitted, as_frame(X), self._rows(X), draws, self.seed)
+        frame = read_table(X)
+        return to_datatree(self._fitted, frame, self._rows(X, frame), draws, self.seed)
 
     # ---- inside
 
@@ -291,9 +295,11 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call `fit` first")
         return self.model_
 
-    def _rows(self, X: Any) -> Rows:
-        model, frame = self._fitted, as_frame(X)
-        unnamed = not isinstance(X, str | Path | pd.DataFrame)
+    def _rows(self, X: Any, frame: pd.DataFrame | None = None) -> Rows:
+        """The rows of a table, which was read already where its frame is given."""
+        model = self._fitted
+        frame = read_table(X) if frame is None else frame
+        unnamed = not isinstance(X, str | Path) and not has_names(X)
         if unnamed and frame.shape[1] != self.n_features_in_:
             expected = f"Estimator is expecting {self.n_features_in_} features as input"
             raise UserError(f"X has {frame.shape[1]} features, but {expected}", "give the columns of the fit")
@@ -313,24 +319,6 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         tags.input_tags.string = True
         tags.non_deterministic = False
         return tags
-
-
-def as_frame(X: Any) -> pd.DataFrame:
-    """A table as a DataFrame with text column names."""
-    from zoo.table.reader import read_table
-
-    if hasattr(X, "toarray"):
-        raise UserError("sparse data are not supported: expected a table, a path or an array", "use X.toarray()")
-    if not isinstance(X, str | Path | pd.DataFrame):
-        array = np.asarray(X)
-        if array.ndim != 2:
-            raise UserError(f"expected a table with two dimensions, not shape {array.shape}", "Reshape your data")
-        if not array.shape[1]:
-            raise UserError(f"0 feature(s) (shape={array.shape}) while a minimum of 1 is required", "give some")
-        if np.iscomplexobj(array):
-            raise UserError("Complex data not supported", "give real and imaginary part as two columns")
-        return pd.DataFrame(array, columns=[f"x{j}" for j in range(array.shape[1])])
-    return read_table(X)
 
 
 def _check_given(frame: pd.DataFrame, column: Column) -> None:

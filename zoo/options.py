@@ -12,7 +12,11 @@ import typer
 from zoo.errors import UserError
 
 TableArg = Annotated[
-    str, typer.Argument(metavar="TABLE", help="CSV, Parquet, Feather, JSON lines, or - for CSV on standard input")
+    str,
+    typer.Argument(
+        metavar="TABLE",
+        help="CSV, Parquet (a file or a folder), Arrow, JSON lines, the URL of a database, or - for standard input",
+    ),
 ]
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="where to write; the format follows the ending")]
@@ -40,6 +44,7 @@ Missing = Annotated[list[str] | None, typer.Option("--missing", help="tokens tha
 Header = Annotated[bool | None, typer.Option("--header/--no-header", help="whether the first row names the columns")]
 Columns = Annotated[Path | None, typer.Option("--columns", help="a file of column names, for a table without a header")]
 Sep = Annotated[str | None, typer.Option("--sep", help="the delimiter; found out when not given")]
+Query = Annotated[str | None, typer.Option("--query", help="the SQL that gives the table, where TABLE is a URL")]
 Weight = Annotated[str | None, typer.Option("--weight", help="the column of row weights")]
 Group = Annotated[str | None, typer.Option("--group", help="the column of groups")]
 Given = Annotated[list[str] | None, typer.Option("--given", help="columns to condition upon, separated by commas")]
@@ -56,6 +61,7 @@ class Reading:
     header: bool | None = None
     columns: Path | None = None
     sep: str | None = None
+    query: str | None = None
     weight: str | None = None
     group: str | None = None
     given: list[str] | None = None
@@ -63,7 +69,14 @@ class Reading:
     def read(self, table: str) -> Any:
         from zoo.table.reader import read_table
 
-        return read_table(table, header=self.header, columns=self.columns, sep=self.sep, missing=split(self.missing))
+        return read_table(
+            table,
+            header=self.header,
+            columns=self.columns,
+            sep=self.sep,
+            missing=split(self.missing),
+            query=self.query,
+        )
 
     def schema_of(self, frame: Any) -> Any:
         """The schema given, or inferred with the overrides."""

@@ -23,12 +23,8 @@ for console in (out, err):
         console.width = WIDE
 
 
-def table_name(table: str) -> str:
-    return "standard input" if table == "-" else Path(table).name
-
-
 def write(frame: Any, output: Path) -> None:
-    from zoo.table.reader import write_table
+    from zoo.table.writer import write_table
 
     write_table(frame, output)
     if str(output) != "-":

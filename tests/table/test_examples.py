@@ -11,7 +11,8 @@ import pytest
 from zoo.errors import UserError
 from zoo.table.examples import EXAMPLES, example
 from zoo.table.infer import infer_schema
-from zoo.table.reader import read_table, write_table
+from zoo.table.reader import read_table
+from zoo.table.writer import write_table
 
 SHAPES = {
     "wine": (178, 14),

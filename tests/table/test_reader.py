@@ -16,7 +16,10 @@ import pandas as pd
 import pytest
 
 from zoo.errors import UserError, ZooWarning
-from zoo.table.reader import ENDINGS, MISSING, read_table, write_table
+from zoo.table.files import ENDINGS
+from zoo.table.reader import read_table
+from zoo.table.text import MISSING
+from zoo.table.writer import write_table
 
 Writer = Callable[..., Path]
 

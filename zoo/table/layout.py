@@ -26,23 +26,26 @@ class Layout:
     names    column names
     skip     whether the first row holds names and is no data
     decimal  `.` or `,`
+    quote    what stands around cells that hold a separator: `"` or `'`
     """
 
     sep: str
     names: list[str]
     skip: bool
     decimal: str = "."
+    quote: str = '"'
 
 
 def find_layout(
     text: str, where: str, header: bool | None, names: list[str] | None, sep: str | None, tokens: set[str]
 ) -> Layout:
     """Find the separator, the names and whether the first row is data, from the first rows of the text."""
+    quote = _sniff_quote(text, where)
     if sep is None:
-        sep = _sniff_separator(text, tokens)
-    records = _records(text, sep)
+        sep = _sniff_separator(text, quote, tokens)
+    records = _records(text, sep, quote)
     first, body = records[0], records[1:]
-    decimal = "," if sep == ";" and _decimal_commas(records, where) else "."
+    decimal = "," if _decimal_commas(records, sep, where) else "."
     looks_named = _looks_named(first, body, decimal, tokens)
     width = Counter(map(len, body)).most_common(1)[0][0] if body else len(first)
     if names is not None:
@@ -62,16 +65,16 @@ def find_layout(
     if len(names) != width:
         remedy = f"give {width} names, or name the separator (--sep)"
         raise UserError(f"{where} has {width} columns and {len(names)} names", remedy)
-    return Layout(sep, names, skip, decimal)
+    return Layout(sep, names, skip, decimal, quote)
 
 
-def _records(text: str, sep: str) -> list[list[str]]:
+def _records(text: str, sep: str, quote: str) -> list[list[str]]:
     """The first rows of a text as cells, blank rows left out."""
     sample = text[:_SAMPLE_CHARACTERS]
     lines: Iterable[str] = io.StringIO(sample, newline="")
     if sep == BLANKS:
         lines, sep = (re.sub(BLANKS, " ", line.strip()) for line in lines), " "
-    reader = csv.reader(lines, delimiter=sep, skipinitialspace=sep != " ")
+    reader = csv.reader(lines, delimiter=sep, quotechar=quote, skipinitialspace=sep != " ")
     records = list(_take(reader, _SAMPLE_ROWS))
     if len(sample) < len(text) and 1 < len(records) < _SAMPLE_ROWS:
         records.pop()  # cut off in its middle
@@ -102,11 +105,22 @@ def separator(sep: str | None) -> str | None:
     return sep
 
 
-def _sniff_separator(text: str, tokens: set[str]) -> str:
+def _sniff_quote(text: str, where: str) -> str:
+    """The quotation mark: a single one where nearly every line has a cell in such and none has one in a double one."""
+    lines = [line for line in text[:_SAMPLE_CHARACTERS].splitlines()[:_SAMPLE_ROWS] if line.strip()]
+    edge, end = r"(?:^|[\t;|,])\s*", r"\s*(?:[\t;|,]|$)"
+    single, double = (sum(bool(re.search(f"{edge}{q}[^{q}]*{q}{end}", line)) for line in lines) for q in "'\"")
+    if double or single < 0.9 * len(lines) or not single:
+        return '"'
+    warnings.warn(f"{where} quotes its cells with ': they are read without", ZooWarning, stacklevel=2)
+    return "'"
+
+
+def _sniff_separator(text: str, quote: str, tokens: set[str]) -> str:
     """The separator under which most rows have one same number of cells, a comma where none has two."""
     best, share = ",", 0.0
     for sep in SEPARATORS:
-        records = _records(text, sep)
+        records = _records(text, sep, quote)
         width, agreeing = _common_width(records)
         if width < 2 or agreeing <= max(share, 0.9 - 1e-9):
             continue
@@ -153,10 +167,14 @@ def is_number(cell: str, decimal: str = ".") -> bool:
     return "_" not in cell
 
 
-def _decimal_commas(records: list[list[str]], where: str) -> bool:
-    """Whether the cells write 1,5 for one and a half."""
+def _decimal_commas(records: list[list[str]], sep: str, where: str) -> bool:
+    """Whether the cells write 1,5 for one and a half; 1,500 alone says so only between semicolons."""
+    if sep in (",", BLANKS):
+        return False
     cells = [cell for record in records for cell in record]
-    commas = any(re.fullmatch(r"[-+]?\d+,\d+(e[-+]?\d+)?", cell, re.IGNORECASE) for cell in cells)
+    fractions = re.compile(r"[-+]?\d+,(\d+)(e[-+]?\d+)?", re.IGNORECASE)
+    found = [match[1] for match in map(fractions.fullmatch, cells) if match]
+    commas = bool(found) and (sep == ";" or any(len(digits) != 3 for digits in found))
     points = any(re.fullmatch(r"[-+]?\d*\.\d+(e[-+]?\d+)?", cell, re.IGNORECASE) for cell in cells)
     if commas and not points:
         warnings.warn(f"{where} writes decimal commas: 1,5 is read as 1.5", ZooWarning, stacklevel=2)
@@ -172,8 +190,8 @@ def _header_names(first: list[str], width: int, where: str) -> list[str]:
     return names
 
 
-def check_names(names: Iterable[str], where: str) -> None:
+def check_names(names: Iterable[str], where: str, remedy: str = "rename them (--columns FILE)") -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         listed = ", ".join(map(repr, twice[:10])) + (", ..." if len(twice) > 10 else "")
-        raise UserError(f"{where} has these column names more than once: {listed}", "rename them (--columns FILE)")
+        raise UserError(f"{where} has these column names more than once: {listed}", remedy)
