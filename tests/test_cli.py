@@ -310,8 +310,8 @@ def test_what_may_differ_from_the_fit(here: Path, tmp_path: Path) -> None:
     infinite, missing = frame.assign(bill=np.inf), frame.assign(bill=np.nan)
     assert score(infinite).json["log_likelihood"] == pytest.approx(score(missing).json["log_likelihood"])
     far = score(changed(frame, "bill", 1e300))
-    assert far.json["log_likelihood"] is None
-    assert "first in row 5" in far.err
+    assert far.json["log_likelihood"] < -1e6
+    assert "row 5 alone pulls the mean" in far.err
     assert score(frame[:1], "vae").json["bound"] == "lower"
 
 

@@ -256,7 +256,6 @@ def score(
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Log-density of each row: the mean is printed, the rows go to -o."""
-    import numpy as np
 
     estimator, frame = _load(run, table, models_file, missing, header, columns, sep, query)
     scores = estimator.log_likelihood(frame, particles)
@@ -265,10 +264,11 @@ def score(
 
         values = {"log_likelihood": scores.log_likelihood, "elbo": scores.elbo, "monte_carlo_error": scores.monte_carlo}
         write(pd.DataFrame(values, index=frame.index), output)
-    impossible = np.flatnonzero(np.isneginf(scores.log_likelihood))
-    if len(impossible):
-        message = f"{count_of(len(impossible), 'row')} too far out for the density to be told from 0: -inf"
-        warnings.warn(f"{message} (first in row {impossible[0]})", ZooWarning, stacklevel=1)
+    if scores.outlier is not None:
+        row, pull = scores.outlier
+        warnings.warn(
+            f"row {row} alone pulls the mean {pull:.3g} nats down: look at its cells", ZooWarning, stacklevel=1
+        )
     if json_:
         return print_json(scores.to_json())
     say(sentence(scores.to_json()))

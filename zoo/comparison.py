@@ -341,6 +341,10 @@ def _warnings(entry: Entry, comparison: Comparison) -> list[str]:
         chosen = _chosen(entry).get(choice_name)
         if len(values) > 1 and chosen == max(values) and len(entry.estimator.choices_) == len(values):
             out.append(f"{choice_name} = {chosen} is the largest that was tried")
+    outlier = scores.outlier
+    if outlier is not None:
+        row = comparison.frame.index[comparison.parts.test[outlier[0]]]
+        out.append(f"row {row} alone pulls the mean {outlier[1]:.3g} nats down: look at its cells")
     outlying = float(np.median(scores.log_likelihood) - scores.mean)
     if outlying > 1 and outlying > 3 * scores.standard_error:
         out.append(f"a few rows pull the mean {outlying:.1f} nats below the median")

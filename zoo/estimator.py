@@ -17,6 +17,7 @@ from sklearn.exceptions import NotFittedError
 from zoo import run
 from zoo.errors import UserError, nearest
 from zoo.evaluate import posterior
+from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.likelihood import Scores, score
 from zoo.fitting.choose import Outcome, fit_recipe, pick_device
 from zoo.fitting.loop import Fitted, Progress
@@ -236,24 +237,31 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         extra = frame[[c for c in frame if c not in blank]].reset_index(drop=True)
         return self._fitted.rows(pd.concat([blank, extra], axis=1))
 
-    def impute(self, X: Any, draws: int | None = None, particles: int = 100) -> Any:
+    def impute(self, X: Any, draws: int | None = None, particles: int = 100, spread: bool = False) -> Any:
         """The table with its missing cells filled in; index, columns and dtypes stay.
 
-        With draws=None each missing number is the mean of 50 conditional draws (on its lattice) and each missing level
-        the most frequent one; with draws=m, a list of m completed tables, each one draw.
+        With draws=None each missing number is the mean of 100 conditional draws (on its lattice) and each missing level
+        the most probable one; with draws=m, a list of m completed tables, each one draw.
+        spread: also how sure each best guess is, as a second table of the same rows: the standard deviation of a number
+        in its own units, the probability of a level; missing where the cell was seen.
         """
         if draws is not None and draws < 1:
             raise UserError(f"draws={draws}: expected at least 1")
         frame = read_table(X)
         rows = self._rows(X, frame)
-        x = posterior.complete(self._fitted, rows, draws or 50, self.seed, particles)
         codec = self._fitted.codec
         if draws is not None:
-            return [_fill(frame, codec.decode(one), rows) for one in x]
-        n = len(self.schema_.numeric)
-        centre = codec.forward(torch.stack([codec.inverse(one[:, :n]) for one in x]).mean(0))
-        mode = x[:, :, n:].mode(0).values if x.shape[-1] > n else x[0, :, n:]
-        return _fill(frame, codec.decode(torch.cat([centre, mode], -1)), rows)
+            drawn = posterior.complete(self._fitted, rows, draws, self.seed, particles)
+            return [_fill(frame, codec.decode(one), rows) for one in drawn]
+        guess = best_guess(self._fitted, rows, self.seed, particles)
+        filled = _fill(frame, codec.decode(guess.x), rows)
+        return (filled, self._spread(frame, rows, guess.spread)) if spread else filled
+
+    def _spread(self, frame: pd.DataFrame, rows: Rows, spread: torch.Tensor) -> pd.DataFrame:
+        assert rows.cells is not None
+        shown = torch.where(rows.cells.seen, torch.nan, spread).cpu().numpy()
+        table = pd.DataFrame(shown, columns=list(self.schema_.names), index=frame.index)
+        return table[[c.name for c in self.schema_.columns if c.name in table]]
 
     # ---- keeping
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ AT_AN_END = 0.01
 @dataclass
 class Data:
     """y (N, D), zero where not seen; seen (N, D), no atoms among them; codes (N, C) into all levels and atoms side by
-    side, -1 where missing. width (D,): a cell's, as root mean square."""
+    side, -1 where missing. width (D,): a cell's, as root mean square. until: when to stop climbing, if ever."""
 
     y: Tensor
     seen: Tensor
@@ -31,6 +32,7 @@ class Data:
     width: Tensor
     complete: bool
     approximate: bool
+    until: float | None
 
     @classmethod
     def of(cls, rows: Rows, covariance: str) -> Data:
@@ -56,8 +58,13 @@ class Data:
         weight, complete = rows.weight.double().cpu(), bool(seen.all())
         approximate = not dense and _approximate(rows)
         return cls(
-            y, seen, codes, weight, sizes, len(schema.binary), covariance, floor, correction, width, complete, approximate
+            y, seen, codes, weight, sizes, len(schema.binary), covariance, floor, correction, width, complete,
+            approximate, rows.until
         )  # fmt: skip
+
+    @property
+    def late(self) -> bool:
+        return self.until is not None and time.perf_counter() > self.until
 
     @property
     def n(self) -> int:

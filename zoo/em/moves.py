@@ -20,6 +20,8 @@ def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tup
     """
     here = mean_log(small, theta)[0]
     for _ in range(ROUNDS):
+        if data.late:
+            break
         tried, value = climb(small, _moved(small, theta), 20)
         if value.amax() < here:
             break

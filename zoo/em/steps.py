@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.em.data import Data, Statistics, Theta
+from zoo.rows.gaussian import gaps, marginal_log_prob
 
 ROUGH = 2e-5  # nats per row in an iteration: settled enough to compare, not to return
 
@@ -17,7 +18,7 @@ def climb(data: Data, theta: Theta, iterations: int, tol: float = 1e-6) -> tuple
     last = torch.full((len(theta.log_weights),), -torch.inf, dtype=torch.float64)
     for _ in range(iterations):
         score, stats = e_step(data, theta)
-        if bool((score - last < tol).all()):
+        if bool((score - last < tol).all()) or data.late:
             break
         last = score
         theta = m_step(data, stats)
@@ -88,10 +89,12 @@ def _products(y: Tensor) -> Tensor:
 
 
 def _log_dense(data: Data, theta: Theta) -> Tensor:
-    if not data.complete:
-        return _log_patterns(data, theta)
     r, k, d = theta.loc.shape
     factor = torch.linalg.cholesky(theta.cov)
+    if not data.complete:
+        with torch.no_grad():
+            log = marginal_log_prob(theta.loc[:, :, None], factor[:, :, None], data.y, data.seen)
+        return log.permute(2, 0, 1)
     precision = torch.cholesky_inverse(factor)
     linear = (precision @ theta.loc[..., None])[..., 0]
     constant = (
@@ -103,28 +106,6 @@ def _log_dense(data: Data, theta: Theta) -> Tensor:
     quadratic = -0.5 * precision[..., i, j] * torch.where(i == j, 1.0, 2.0)
     weights = torch.cat([constant[..., None], linear, quadratic], -1).reshape(r * k, -1)
     return (_products(data.y) @ weights.T).reshape(data.n, r, k)
-
-
-def _patterns(seen: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Each pattern of seen columns with the positions of its rows."""
-    patterns, owner = torch.unique(seen, dim=0, return_inverse=True)
-    order = owner.argsort(stable=True)
-    return list(zip(patterns, order.split(torch.bincount(owner).tolist()), strict=True))
-
-
-def _log_patterns(data: Data, theta: Theta) -> Tensor:
-    r, k, _ = theta.loc.shape
-    out = torch.zeros(data.n, r, k, dtype=torch.float64)
-    for pattern, index in _patterns(data.seen):
-        if not pattern.any():
-            continue
-        factor = torch.linalg.cholesky(theta.cov[..., pattern, :][..., pattern])
-        diff = data.y[index][:, pattern] - theta.loc[..., None, pattern]
-        z = torch.linalg.solve_triangular(factor, diff.mT, upper=False)
-        log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)[..., None]
-        log = -0.5 * z.square().sum(-2) - log_det - 0.5 * math.log(2 * math.pi) * int(pattern.sum())
-        out[index] = log.permute(2, 0, 1)
-    return out
 
 
 def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
@@ -155,24 +136,23 @@ def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
 
 
 def _expected(data: Data, resp: Tensor, theta: Theta) -> tuple[Tensor, Tensor]:
-    """First and second moments of the completed rows under the conditional Gaussian of each pattern."""
+    """First and second moments of the rows completed under each component's conditional Gaussian."""
     _, r, k = resp.shape
     d = data.y.shape[1]
-    first, second = torch.zeros(r, k, d, dtype=torch.float64), torch.zeros(r, k, d, d, dtype=torch.float64)
-    for pattern, index in _patterns(data.seen):
-        o, m = pattern.nonzero()[:, 0], (~pattern).nonzero()[:, 0]
-        gain = torch.linalg.solve(theta.cov[..., o, :][..., o], theta.cov[..., o, :][..., m]).mT  # (R, K, M, O)
-        diff = data.y[index][:, o] - theta.loc[..., None, o]  # (R, K, n, O)
-        full = torch.empty(r, k, len(index), d, dtype=torch.float64)
-        full[..., o] = data.y[index][:, o].expand(r, k, -1, -1)
-        full[..., m] = theta.loc[..., None, m] + diff @ gain.mT
-        w = resp[index].permute(1, 2, 0)
-        first += (w[..., None, :] @ full)[..., 0, :]
-        block = (full * w[..., None]).mT @ full
-        left = theta.cov[..., m, :][..., m] - gain @ theta.cov[..., o, :][..., m]
-        block[..., m[:, None], m] += w.sum(-1)[..., None, None] * left
-        second += block
-    return first, second
+    first, second = torch.zeros(r, k, d, dtype=torch.float64), torch.zeros(r, k, d * d, dtype=torch.float64)
+    factor = torch.linalg.cholesky(theta.cov)
+    with torch.no_grad():
+        for gap in gaps(theta.loc[:, :, None], factor[:, :, None], data.y, data.seen):
+            w = resp[gap.rows].permute(1, 2, 0)
+            full = torch.where(data.seen[gap.rows], data.y[gap.rows], 0.0).expand(r, k, -1, -1).clone()
+            full.scatter_add_(-1, gap.index.expand_as(gap.mean), torch.where(gap.there, gap.mean, 0.0))
+            first += (w[..., None, :] @ full)[..., 0, :]
+            second += ((full * w[..., None]).mT @ full).flatten(-2)
+            place = (gap.index[:, :, None] * d + gap.index[:, None, :]).flatten()
+            left = gap.covariance()
+            share = w.sum(-1)[..., None, None, None] if left.shape[-3] == 1 else w[..., None, None]
+            second.index_add_(-1, place, (share * left).flatten(-3))
+    return first, second.unflatten(-1, (d, d))
 
 
 def m_step(data: Data, stats: Statistics) -> Theta:

@@ -67,6 +67,14 @@ class Scores:
         """The 95th percentile over rows: above 0.7 the weights of those rows are not to be trusted."""
         return float(np.quantile(self.k_hat, 0.95)) if len(self.k_hat) else None
 
+    @property
+    def outlier(self) -> tuple[int, float] | None:
+        """The row that alone pulls the mean down more than all others together, and by how many nats, if one does."""
+        below = np.median(self.log_likelihood) - self.log_likelihood if len(self.log_likelihood) else np.zeros(1)
+        worst = int(below.argmax())
+        pull = float(below[worst] / len(below))
+        return (worst, pull) if pull > max(1.0, float(below.clip(0).sum()) / len(below) / 2) else None
+
     def to_json(self) -> dict[str, Any]:
         return {
             "rows": len(self.log_likelihood),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.objectives.log_weights import LogWeights, log_weights
+from zoo.rows.chain import Chain
 from zoo.rows.rows import OBSERVED, Rows
 from zoo.scope import scope
 from zoo.sites import samples
@@ -27,12 +28,12 @@ def cluster_probabilities(model: Model, rows: Rows, seed: int = 0) -> Tensor:
         k = 1 if model.bound(part.complete) == "exact" else PARTICLES
         w = log_weights(model.program, model.guide, part, k)
         joint = w.joint.movedim(w.dims["cluster"], 0).flatten(1, -2) if w.joint.dim() > 2 else w.joint[:, None]
-        log = joint.logsumexp(1).reshape(-1, k, part.n)
-        share = torch.softmax(w.rows, 0)
+        log = finite(joint.logsumexp(1)).reshape(-1, k, part.n)
+        share = torch.softmax(finite(w.rows), 0)
         return (torch.softmax(log, 0) * share).sum(1).T
 
     exact = model.bound(rows.complete) == "exact"
-    return _by_chunks(one, rows, seed, CHUNK if exact else CHUNK // PARTICLES)
+    return by_chunks(one, rows, seed, CHUNK if exact else CHUNK // PARTICLES)
 
 
 def embedding(model: Model, rows: Rows, seed: int = 0) -> Tensor:
@@ -45,7 +46,7 @@ def embedding(model: Model, rows: Rows, seed: int = 0) -> Tensor:
         sites = samples(poutine.trace(model.guide).get_trace(part))
         return torch.cat([sites[name]["fn"].mean.flatten(1).double() for name in names], -1)
 
-    return _by_chunks(one, rows, seed, CHUNK)
+    return by_chunks(one, rows, seed, CHUNK)
 
 
 def sample(model: Model, n: int, like: Rows | None = None, seed: int = 0) -> Tensor:
@@ -69,29 +70,42 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
     The latents are drawn from their posterior (by importance where it is not exact), then the missing cells given
     them.
     """
+    k = particles if model.sites.continuous or model.bound(rows.complete) != "exact" else 1
 
     def one(part: Rows) -> Tensor:
-        return torch.stack([_complete_once(model, part, particles) for _ in range(draws)], 1)
+        w = log_weights(model.program, model.guide, part, k)
+        if not model.sites.latents:
+            return _complete_from(model, part, model.program, draws)
+        conditioned = (poutine.condition(model.program, data=_drawn_latents(model, part, w)) for _ in range(draws))
+        return torch.cat([_complete_from(model, part, program, 1) for program in conditioned], 1)
 
-    return _by_chunks(one, rows, seed, max(1, CHUNK // particles)).transpose(0, 1)
+    return by_chunks(one, rows, seed, max(1, CHUNK // k)).transpose(0, 1)
 
 
-def _complete_once(model: Model, rows: Rows, particles: int) -> Tensor:
+def _complete_from(model: Model, rows: Rows, program: Any, draws: int) -> Tensor:
+    """Draws of rows (n, draws, D) whose latents are known to `program`, or not there."""
     assert rows.cells is not None
-    k = particles if model.sites.continuous or model.bound(rows.complete) != "exact" else 1
-    w = log_weights(model.program, model.guide, rows, k)
-    pick = torch.distributions.Categorical(logits=_finite(w.rows).T).sample()
-    latents = _latents(model, w, pick * rows.n + torch.arange(rows.n, device=pick.device))
-    conditioned = poutine.condition(model.program, data=latents)
-    trace = samples(poutine.trace(conditioned).get_trace(rows))
-    x = rows.cells.x.clone()
-    n = len(rows.schema.numeric)
+    trace = samples(poutine.trace(program).get_trace(rows))
+    cells, n = rows.cells, len(rows.schema.numeric)
+    x = cells.x.expand(draws, *cells.x.shape).clone()
     for name, span in _spans(n).items():
         if name in trace:
-            fn = trace[name]["fn"]
-            x[:, span] = fn.complete(rows.cells.x[:, span], rows.cells.seen[:, span]).to(x.dtype)
-    x[:, :n] = _with_atoms(trace, x[:, :n])
-    return torch.where(rows.cells.seen, rows.cells.x, model.codec.snap(x))
+            x[..., span] = _completions(trace[name]["fn"], cells.x[:, span], cells.seen[:, span], draws).to(x.dtype)
+    x[..., :n] = torch.stack([_with_atoms(trace, one) for one in x[..., :n]])
+    snapped = model.codec.snap(x.flatten(0, 1)).reshape(x.shape)
+    return torch.where(cells.seen, cells.x, snapped).transpose(0, 1)
+
+
+def _completions(fn: Any, value: Tensor, seen: Tensor, draws: int) -> Tensor:
+    """(draws, n, D'): at once where the density knows how, else one after another."""
+    if isinstance(fn, Chain):
+        return fn.completions(value, seen, draws)
+    return torch.stack([fn.complete(value, seen) for _ in range(draws)])
+
+
+def _drawn_latents(model: Model, rows: Rows, w: LogWeights) -> dict[str, Tensor]:
+    pick = torch.distributions.Categorical(logits=finite(w.rows).T).sample()
+    return _latents(model, w, pick * rows.n + torch.arange(rows.n, device=pick.device))
 
 
 def _latents(model: Model, w: LogWeights, chosen: Tensor) -> dict[str, Tensor]:
@@ -104,14 +118,14 @@ def _latents(model: Model, w: LogWeights, chosen: Tensor) -> dict[str, Tensor]:
             out[s.name] = value[chosen]
     if w.dims:
         joint = w.joint[..., chosen]
-        flat = torch.distributions.Categorical(logits=_finite(joint.flatten(0, -2)).T).sample()
+        flat = torch.distributions.Categorical(logits=finite(joint.flatten(0, -2)).T).sample()
         for name, dim in w.dims.items():
             stride = joint.shape[dim + 1 : -1].numel() if dim < -2 else 1
             out[name] = (flat // stride) % joint.shape[dim]
     return out
 
 
-def _finite(log: Tensor) -> Tensor:
+def finite(log: Tensor) -> Tensor:
     """A row that is impossible under every latent (a cell of 1e300) still has a draw: all are then alike."""
     return torch.nan_to_num(log, nan=-1e30, neginf=-1e30, posinf=1e30)
 
@@ -145,6 +159,6 @@ def _replay_globals(model: Model, trace: Any) -> Any:
     return poutine.condition(model.program, data=values)
 
 
-def _by_chunks(function: Any, rows: Rows, seed: int, size: int) -> Tensor:
+def by_chunks(function: Any, rows: Rows, seed: int, size: int) -> Tensor:
     with torch.no_grad(), scope(seed):
         return torch.cat([function(rows.take(i.to(rows.given.device))) for i in torch.arange(rows.n).split(size)])

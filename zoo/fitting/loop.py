@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MIN_STEPS_BETWEEN_LOOKS = 25
 VALIDATION_PARTICLES = 4
 CHUNK = 8192
+START_SHARE = 0.5  # of the time there is
 
 
 @dataclass
@@ -61,7 +62,8 @@ def fit(
     settings = settings or FitSettings()
     with scope(settings.seed):
         started = time.perf_counter()
-        finished = model.initialise(train)
+        until = None if deadline is None else started + START_SHARE * (deadline - started)
+        finished = model.initialise(replace(train, until=until))
         fitted = Fitted()
         if not finished or model.guide_parameters():
             # a finished start stays as it is, and only the guide is left to fit

@@ -70,7 +70,8 @@ class FlooredFlow(TorchDistribution):
         return FlooredFlow(self.flow, self.gaussian, torch.Size(batch_shape).numel(), self.share)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        log_flow = self.flow.log_prob(value.float()).double()
+        # so far out that its square is no single-precision number, the broad part decides
+        log_flow = self.flow.log_prob(value.clamp(-1e15, 1e15).float()).double()
         return torch.logaddexp(log_flow + math.log1p(-self.share), self.broad.log_prob(value) + math.log(self.share))
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
@@ -83,8 +84,8 @@ class FlooredFlow(TorchDistribution):
 def spline_flow(
     schema: Schema, transforms: int = 3, hidden: Sequence[int] = (128, 128), bins: int = 8, hide: float = 0.3
 ) -> nn.Module:
-    """A spline flow over the whole numeric row; on a table with levels, atoms or missing cells, the chain of one-dimensional
-    splines, which has exact masses and needs no proposals."""
+    """A spline flow over the whole numeric row; on a table with levels, atoms or missing cells, the chain of
+    one-dimensional splines, which has exact masses and needs no proposals."""
     if schema.rest or schema.has_missing:
         return Chain(schema, hidden=hidden, family="spline", bins=bins, hide=hide)
     return Flow(schema, transforms, hidden, bins)

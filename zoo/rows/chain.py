@@ -22,6 +22,8 @@ from zoo.rows.heads import ColumnDensity
 if TYPE_CHECKING:
     from zoo.rows.rows import Rows
 
+FEWEST_PROPOSALS = 32
+
 Conditionals = Callable[["Rows"], "ColumnDensity | Tensor"]
 
 
@@ -74,17 +76,18 @@ class Chain(TorchDistribution):
             known = known | _only(j, known)
         return x
 
-    def complete(self, value: Tensor, seen: Tensor, proposals: int = 32) -> Tensor:
-        """`value` (n, D) with its unseen cells drawn given all the seen ones, later columns too.
+    def completions(self, value: Tensor, seen: Tensor, draws: int) -> Tensor:
+        """`value` (n, D) with its unseen cells drawn given all the seen ones, later columns too: (draws, n, D).
 
         Sampling-importance-resampling: cells are drawn in order, and weighted by the factors of the seen cells.
         """
+        proposals = max(FEWEST_PROPOSALS, draws)
         many = self.rows.repeat(proposals)
         x = self._fill(value.repeat(proposals, 1), seen.repeat(proposals, 1), many)
         log_cells = self._density(many.filled(x)).log_cells(x)
         log_w = torch.where(seen.repeat(proposals, 1), log_cells, 0.0).sum(-1).reshape(proposals, -1)
-        pick = torch.distributions.Categorical(logits=log_w.T).sample()
-        return x.reshape(proposals, *value.shape)[pick, torch.arange(len(value), device=x.device)]
+        weights = torch.distributions.Categorical(logits=log_w.nan_to_num(nan=-1e30, neginf=-1e30).T)
+        return x.reshape(proposals, *value.shape)[weights.sample((draws,)), torch.arange(len(value), device=x.device)]
 
 
 def _only(j: int, like: Tensor) -> Tensor:

@@ -139,6 +139,14 @@ class ColumnDensity(TorchDistribution):
             return self.with_atoms(self.numeric.sample(), [j])[..., j]
         return self._draw_binary(self.binary[..., j - n_numeric]) if j < n_plain else self._draw_level(j - n_plain)
 
+    def masses(self) -> list[Tensor]:
+        """Mass of each known level (..., n or 1, L) of every binary and categorical column."""
+        keep = self.codec.smoothing(2)
+        yes = (1 - keep) * torch.sigmoid(self.binary.double()) + keep / 2
+        both = [torch.stack([1 - yes[..., j], yes[..., j]], -1) for j in range(yes.shape[-1])]
+        blocks = self.levels.exp().split(self.codec.schema.blocks, -1) if self.codec.schema.blocks else ()
+        return both + [block[..., :-1] for block in blocks[: len(self.codec.schema.categorical)]]
+
     def with_atoms(self, numeric: Tensor, columns: list[int] | None = None) -> Tensor:
         """Draws of the densities (..., Dn) with atoms in their place, as often as they have mass."""
         schema, out = self.codec.schema, numeric

@@ -12,7 +12,6 @@ atoms             have their mass beside the density, which sees them as missing
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +20,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from zoo.rows.gaussian import completed, marginal_log_prob
 from zoo.table.codec import Cells, Codec
 
 
@@ -94,7 +94,8 @@ class Dense(TorchDistribution):
     def _completed(self, value: Tensor, seen: Tensor, proposals: int) -> Tensor:
         if self.gaussian or self.proposal is None:
             return complete_gaussian(self.base.expand(self.batch_shape), value, seen)
-        y = complete_gaussian(self.proposal.expand((proposals, len(value))), value, seen)
+        many = value.expand(proposals, *value.shape).flatten(0, 1)
+        y = complete_gaussian(self.proposal, many, seen.repeat(proposals, 1)).reshape(proposals, *value.shape)
         log_w = self.base.log_prob(y) - self.proposal.log_prob(y)
         pick = torch.distributions.Categorical(logits=log_w.T).sample()
         return y[pick, torch.arange(len(value), device=y.device)]
@@ -105,26 +106,18 @@ def plain(cells: Cells) -> Tensor:
     return cells.seen[..., : cells.atom.shape[-1]] & (cells.atom == 0)
 
 
-def masked_covariance(covariance: Tensor, seen: Tensor) -> Tensor:
-    """Covariance (..., D, D) with the rows and columns of unseen cells (..., D) replaced by the identity's."""
-    o = seen.to(covariance.dtype)
-    return covariance * o[..., :, None] * o[..., None, :] + torch.diag_embed(1 - o)
+def _as_rows(base: MultivariateNormal) -> tuple[Tensor, Tensor]:
+    """Location (*B, n or 1, D) and factor (*B, n or 1, D, D) of a Gaussian; without a batch all rows share it."""
+    loc, factor = base.loc, base._unbroadcasted_scale_tril
+    loc = loc if loc.dim() > 1 else loc[None]
+    return loc, factor if factor.dim() > 2 else factor[None]
 
 
 def masked_log_prob(base: MultivariateNormal, y: Tensor, seen: Tensor) -> Tensor:
-    """Log-density of the seen cells of y (n, D) under a Gaussian with batch (..., n or 1): (..., n). Closed form."""
-    tril = torch.linalg.cholesky(masked_covariance(base.covariance_matrix, seen))
-    o = seen.to(y.dtype)
-    diff = ((y - base.loc) * o).expand(tril.shape[:-1])
-    z = torch.linalg.solve_triangular(tril, diff[..., None], upper=False)[..., 0]
-    log_det = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return -0.5 * z.square().sum(-1) - log_det - 0.5 * math.log(2 * math.pi) * o.sum(-1)
+    """Log-density of the seen cells of y (n, D) under a Gaussian with batch (*B, n or 1): (*B, n). Closed form."""
+    return marginal_log_prob(*_as_rows(base), y, seen)
 
 
 def complete_gaussian(base: MultivariateNormal, y: Tensor, seen: Tensor) -> Tensor:
-    """y (n, D) with its unseen cells drawn from the Gaussian given the seen ones (Matheron's rule): (..., n, D)."""
-    o = seen.to(y.dtype)
-    covariance = base.covariance_matrix
-    draw = base.sample() if base.batch_shape else base.sample((len(y),))
-    gain = torch.linalg.solve(masked_covariance(covariance, seen), ((y - draw) * o)[..., None])
-    return torch.where(seen, y, draw + ((covariance * o[..., None, :]) @ gain)[..., 0])
+    """y (n, D) with its unseen cells drawn from the Gaussian given the seen ones: (*B, n, D)."""
+    return completed(*_as_rows(base), y, seen)

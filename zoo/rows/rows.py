@@ -14,7 +14,7 @@ from zoo.errors import UserError
 from zoo.rows.chain import Chain
 from zoo.rows.dense import Dense
 from zoo.rows.heads import ColumnDensity, Heads
-from zoo.table.codec import Cells, Codec, Encoded, one_hot
+from zoo.table.codec import FAR, Cells, Codec, Encoded, one_hot
 from zoo.table.schema import Schema
 
 OBSERVED = {"all": "x", "numeric": "numeric", "discrete": "discrete"}
@@ -31,6 +31,7 @@ class Rows:
     given     (n, G) features conditioned upon; G = 0 where there are none
     group     (n,) index of the group; one group where there is no group column
     weight    (n,) weight of the row, mean one; applied by the objective
+    until     time.perf_counter() at which a start from data should end, or None
     """
 
     codec: Codec
@@ -42,6 +43,7 @@ class Rows:
     given: Tensor
     group: Tensor
     weight: Tensor
+    until: float | None = None
 
     @classmethod
     def of(cls, codec: Codec, heads: Heads, data: Encoded) -> Rows:
@@ -50,7 +52,7 @@ class Rows:
         cells = Cells(*(t.to(device) for t in data.cells))
         return cls(
             codec, heads, n, float(max(n, 1)), cells, bool(cells.seen.all()),
-            *(t.to(device) for t in (data.given, data.group, data.weight)),
+            data.given.to(device), data.group.to(device), data.weight.to(device),
         )  # fmt: skip
 
     # ---- for authors of programs and guides
@@ -118,9 +120,8 @@ class Rows:
     def features(self, visible: Tensor | None = None) -> Tensor:
         """What a network may read of a row (n, schema.n_features), float32.
 
-        Numeric and binary values, one-hot levels and atoms, then a flag for each column: seen or not. Cells not seen, or not
-        `visible` (n, D), are zero. Values beyond 8 standard deviations are held there: an outlier must not fire a
-        network far outside what it was fitted on.
+        Numeric and binary values, one-hot levels and atoms, then a flag for each column: seen or not. Cells not seen,
+        or not `visible` (n, D), are zero.
         """
         if self.cells is None:
             raise ValueError("rows.features needs data: these rows are blank")
@@ -128,7 +129,7 @@ class Rows:
         seen = cells.seen if visible is None else cells.seen & visible
         plain = len(schema.numeric) + len(schema.binary)
         flags = seen.float()
-        values = [cells.x[:, :plain].float().clamp(-8, 8) * flags[:, :plain]]
+        values = [cells.x[:, :plain].float().clamp(-FAR, FAR) * flags[:, :plain]]
         for j, column in enumerate(schema.categorical, start=plain):
             values.append(one_hot(cells.x[:, j], column.n_logits) * flags[:, j : j + 1])
         for j in schema.spiked:

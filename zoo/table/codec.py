@@ -17,8 +17,9 @@ from zoo.table.restore import restored
 from zoo.table.schema import Column, Schema
 from zoo.table.transforms import MAPS, WIDTH, Walls, choose
 
-FAR = 8.0
-"""Standard deviations at which an atom without a place of its own is put."""
+FAR, BEYOND = 8.0, 1e100
+"""Standard deviations at which what a network reads is held (an outlier must not fire it far outside what it was fitted
+on, and an atom may have no place of its own), and at which everything is."""
 
 
 class Cells(NamedTuple):
@@ -61,6 +62,7 @@ class Codec(nn.Module):
     scale: Tensor
     shape: Tensor
     walls: Tensor
+    shown: Tensor
     given_loc: Tensor
     given_scale: Tensor
     rows: Tensor
@@ -87,6 +89,7 @@ class Codec(nn.Module):
         keep("scale", torch.ones(len(columns)))
         keep("shape", torch.ones(len(columns), WIDTH))
         keep("walls", torch.zeros(len(columns), 4))
+        keep("shown", torch.tensor([[-math.inf], [math.inf]]).expand(2, len(columns)).clone())
         keep("given_loc", torch.zeros(given))
         keep("given_scale", torch.ones(given))
         keep("rows", torch.tensor(0.0))
@@ -122,6 +125,8 @@ class Codec(nn.Module):
             if column.resolution is None and column.period is None:
                 lower = None if column.transform == "log" else column.lower
                 codec.walls[j] = torch.tensor(Walls.fit(v, lower, column.upper))
+            there = values[column.name][~np.isnan(values[column.name])]
+            codec.shown[:, j] = torch.tensor([there.min(), there.max()])
             y = codec._transform(torch.from_numpy(v)[:, None], [j]).numpy()[:, 0]
             codec.loc[j], codec.scale[j] = _moments(y)
         for j, column in enumerate(schema.given_columns):
@@ -138,8 +143,8 @@ class Codec(nn.Module):
         """The table's rows as tensors. Column order does not matter; columns the schema does not know are ignored.
 
         A missing column, text where numbers were, a number beyond the end of a density, or a third value in a binary
-        column is a UserError. A level never seen takes its column's reserved level, a number beyond the end of a rounded
-        column its last cell, each with a ZooWarning.
+        column is a UserError. A level never seen takes its column's reserved level, a number beyond the end of a
+        rounded column its last cell, each with a ZooWarning.
         """
         schema, n = self.schema, len(frame)
         numeric = torch.from_numpy(self._numeric(frame)).to(self.loc.device)
@@ -208,7 +213,7 @@ class Codec(nn.Module):
             if column.n_given > 2:
                 value = one_hot(v.nan_to_num(0.0), column.n_given - 1)
             else:
-                value = ((v.nan_to_num(0.0) - self.given_loc[j]) / self.given_scale[j])[:, None]
+                value = ((v.nan_to_num(0.0) - self.given_loc[j]) / self.given_scale[j]).clamp(-FAR, FAR)[:, None]
             features += [(value * seen[:, None]).float(), seen[:, None].float()]
         return torch.cat(features, -1)
 
@@ -238,8 +243,8 @@ class Codec(nn.Module):
     # ---- the map, one numeric column a coordinate
 
     def forward(self, v: Tensor) -> Tensor:
-        """Table units to codec units, numeric columns (n, Dn)."""
-        return (self._transform(v) - self.loc) / self.scale
+        """Table units to codec units, numeric columns (n, Dn); held at `BEYOND`, whose square is still a number."""
+        return ((self._transform(v) - self.loc) / self.scale).clamp(-BEYOND, BEYOND)
 
     def inverse(self, y: Tensor) -> Tensor:
         """Codec units to table units, numeric columns (n, Dn); what lies on an atom's place is that atom."""

@@ -1,0 +1,83 @@
+"""A best guess for every missing cell, and how sure it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.evaluate.posterior import CHUNK, by_chunks, complete, finite
+from zoo.objectives.log_weights import LogWeights, log_weights
+from zoo.rows.columns import ColumnDensity
+from zoo.rows.rows import Rows
+from zoo.sites import samples
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+DRAWS = 100
+
+
+class Imputed(NamedTuple):
+    """x (n, D): rows in codec units, every cell filled. spread (n, D): the standard deviation of a number in the
+    table's units, the probability of a level."""
+
+    x: Tensor
+    spread: Tensor
+
+
+def best_guess(model: Model, rows: Rows, seed: int = 0, particles: int = 100) -> Imputed:
+    """Each missing number as the mean of `DRAWS` conditional draws, held within what the column has shown; each
+    missing level as the most probable one, its probability in closed form given the latents where there is one."""
+    n = len(rows.schema.numeric)
+    drawn = complete(model, rows, DRAWS, seed, particles)
+    values = torch.stack([model.codec.inverse(one[:, :n]) for one in drawn])
+    values = torch.minimum(torch.maximum(values, model.codec.shown[0]), model.codec.shown[1])
+    codes, probability = _most_frequent(drawn[:, :, n:])
+    if any(isinstance(fn, ColumnDensity) for fn in model.sites.observed.values()) and rows.schema.discrete:
+        codes, probability = _most_probable(model, rows, seed, particles)
+    x = torch.cat([model.codec.forward(values.mean(0)), codes], -1)
+    assert rows.cells is not None
+    deviation = (values - values.mean(0)).square().mean(0).sqrt()
+    spread = torch.cat([deviation, probability], -1)
+    return Imputed(torch.where(rows.cells.seen, rows.cells.x, x), spread)
+
+
+def _most_frequent(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """The most frequent of the draws (draws, n, C), and its share."""
+    mode = codes.mode(0).values
+    return mode, (codes == mode).double().mean(0)
+
+
+def _most_probable(model: Model, rows: Rows, seed: int, particles: int) -> tuple[Tensor, Tensor]:
+    """The most probable known level of every binary and categorical column (n, C), and its probability."""
+    exact = model.bound(rows.complete) == "exact" and not model.sites.continuous
+    k = 1 if exact else particles
+
+    def one(part: Rows) -> Tensor:
+        w = log_weights(model.program, model.guide, part, k)
+        weight = _weights(w, k, part.n)
+        sites = samples(w.trace)
+        fn = next(sites[name]["fn"] for name in ("x", "discrete") if name in sites)
+        best = [(weight[..., None] * _spread_out(masses, weight, k)).sum((0, 1)).max(-1) for masses in fn.masses()]
+        return torch.stack([torch.stack([b.indices.double() for b in best], -1),
+                            torch.stack([b.values for b in best], -1)], 1)  # fmt: skip
+
+    both = by_chunks(one, rows, seed, max(1, CHUNK // (4 * k)))
+    return both[:, 0], both[:, 1]
+
+
+def _weights(w: LogWeights, particles: int, n: int) -> Tensor:
+    """Posterior weight (E, particles, n) of every value of the summed latents with every particle; sums to one."""
+    joint = w.joint.flatten(0, -2) if w.joint.dim() > 1 else w.joint[None]
+    within = torch.softmax(finite(joint), 0).expand(-1, particles * n).reshape(-1, particles, n)
+    return within * torch.softmax(finite(w.rows), 0)
+
+
+def _spread_out(masses: Tensor, weight: Tensor, particles: int) -> Tensor:
+    """Masses (..., 1 or particles * n, L) as (E or 1, particles or 1, n or 1, L)."""
+    flat = masses.flatten(0, -3) if masses.dim() > 2 else masses[None] if masses.dim() == 2 else masses[None, None]
+    rows = flat.shape[-2]
+    shape: Any = (len(flat), 1, 1, flat.shape[-1]) if rows == 1 else (len(flat), particles, -1, flat.shape[-1])
+    return flat.reshape(shape)

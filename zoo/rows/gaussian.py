@@ -1,0 +1,137 @@
+"""Gaussians of which some coordinates are missing: marginal densities, and the missing coordinates given the others.
+
+All follow from the precision L = inverse covariance, by blocks of the missing coordinates m alone, with d the deviation
+from the mean, zero where missing, and g = L d:
+
+    x_o' inv(S_oo) x_o = d' g - g_m' inv(L_mm) g_m        log|S_oo| = log|S| + log|L_mm|
+    E[x_m | x_o] = loc_m - inv(L_mm) g_m                  Cov[x_m | x_o] = inv(L_mm)
+
+Few patterns of missing cells share one factorisation each; where nearly every row has a pattern of its own, each row
+has one of the size of its missing part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SHARED_ROWS = 8
+"""Rows that a pattern must have on average for patterns to be taken one by one."""
+CHUNK = 1 << 22
+"""Numbers in the blocks of one chunk of rows."""
+
+
+@dataclass
+class Gap:
+    """The missing coordinates of some rows under Gaussians of batch B.
+
+    rows      (r,) which rows
+    index     (r or 1, m) their missing coordinates
+    there     (r or 1, m) False where a row has fewer than m
+    factor    (*B, r or 1, m, m) Cholesky factor of L_mm
+    mean      (*B, r, m) of the missing coordinates given the others
+    quadratic, log_det   (*B, r) of the seen coordinates
+    """
+
+    rows: Tensor
+    index: Tensor
+    there: Tensor
+    factor: Tensor
+    mean: Tensor
+    quadratic: Tensor
+    log_det: Tensor
+
+    def spread(self) -> Tensor:
+        """A draw of the missing coordinates about their mean (*B, r, m)."""
+        noise = torch.randn_like(self.mean)[..., None]
+        factor = self.factor.mT.expand(*self.mean.shape, -1)
+        return torch.linalg.solve_triangular(factor, noise, upper=True)[..., 0] if noise.numel() else self.mean
+
+    def covariance(self) -> Tensor:
+        """Cov[x_m | x_o] (*B, r or 1, m, m); zero where a row has fewer than m."""
+        both = self.there[:, :, None] & self.there[:, None, :]
+        return torch.where(both, torch.cholesky_inverse(self.factor), 0.0)
+
+
+def gaps(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor) -> Iterator[Gap]:
+    """Rows y (n, D) with seen cells (n, D) under Normal(loc, factor factor'), part by part.
+
+    loc (*B, n or 1, D), factor (*B, n or 1, D, D): one Gaussian for all rows, or one for each.
+    """
+    precision = torch.cholesky_inverse(factor)
+    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    shared = factor.shape[-3] == 1
+    for rows, index, there in _parts(seen, log_det.numel() if shared else log_det[..., 0].numel()):
+        mine = slice(None) if shared else rows
+        centre = loc if loc.shape[-2] == 1 else loc[..., rows, :]
+        d = torch.where(seen[rows], y[rows] - centre, 0.0)
+        own = precision[..., mine, :, :]
+        g = d @ own[..., 0, :, :] if shared else (own @ d[..., None])[..., 0]
+        g_m, loc_m = (t.expand_as(d).gather(-1, index.expand(*d.shape[:-1], -1)) for t in (g, centre))
+        both = there[:, :, None] & there[:, None, :]
+        block = torch.where(
+            both, _block(own, index, shared), torch.eye(index.shape[-1], dtype=y.dtype, device=y.device)
+        )
+        tril = torch.linalg.cholesky(block)
+        g_m = torch.where(there, g_m, 0.0)
+        down = torch.cholesky_solve(g_m[..., None], tril.expand(*g_m.shape, -1))[..., 0] if g_m.numel() else g_m
+        quadratic = (d * g).sum(-1) - (down * g_m).sum(-1)
+        more = 2 * tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        yield Gap(rows, index, there, tril, loc_m - down, quadratic, log_det[..., mine] + more)
+
+
+def _block(precision: Tensor, index: Tensor, shared: bool) -> Tensor:
+    """The blocks of the missing coordinates index (r or 1, m) of precisions (*B, r or 1, D, D)."""
+    if shared:
+        return precision[..., 0, :, :][..., index[:, :, None], index[:, None, :]]
+    m, d = index.shape[-1], precision.shape[-1]
+    shape = precision.shape[:-2]
+    rows = precision.gather(-2, index[:, :, None].expand(*shape, m, d))
+    return rows.gather(-1, index[:, None, :].expand(*shape, m, m))
+
+
+def marginal_log_prob(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor) -> Tensor:
+    """Log-density (*B, n) of the seen cells of y (n, D); `loc` and `factor` as in `gaps`."""
+    constant = 0.5 * math.log(2 * math.pi) * seen.sum(-1)
+    batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
+    out = torch.zeros(*batch, len(y), dtype=y.dtype, device=y.device)
+    for gap in gaps(loc, factor, y, seen):
+        out[..., gap.rows] = -0.5 * (gap.quadratic + gap.log_det) - constant[gap.rows]
+    return out
+
+
+def completed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor) -> Tensor:
+    """y (n, D) with its unseen cells drawn given the seen ones: (*B, n, D)."""
+    batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
+    out = torch.where(seen, y, 0.0).expand(*batch, *y.shape).clone()
+    for gap in gaps(loc, factor, y, seen):
+        drawn = torch.where(gap.there, gap.mean + gap.spread(), 0.0)
+        part = out[..., gap.rows, :]
+        out[..., gap.rows, :] = part.scatter_add(-1, gap.index.expand(*drawn.shape), drawn)
+    return out
+
+
+def _parts(seen: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(rows, index, there) of rows handled together: those of one pattern, or those with gaps alike in size."""
+    if torch.is_grad_enabled():  # a step that is captured cannot look at the data
+        index = (~seen).to(torch.int8).argsort(dim=-1, descending=True, stable=True)
+        yield torch.arange(len(seen), device=seen.device), index, (~seen).gather(-1, index)
+        return
+    patterns, owner, count = torch.unique(seen, dim=0, return_inverse=True, return_counts=True)
+    if len(seen) >= SHARED_ROWS * len(patterns):
+        for pattern, rows in zip(patterns, owner.argsort(dim=0, stable=True).split(count.tolist()), strict=True):
+            index = (~pattern).nonzero()[:, 0][None]
+            yield rows, index, torch.ones_like(index, dtype=torch.bool)
+        return
+    missing = (~seen).sum(-1)
+    order = missing.argsort(dim=0, descending=True, stable=True)
+    while len(order):
+        width = int(missing[order[0]])
+        size = max(1, CHUNK // max(1, batch * width**2))
+        rows, order = order[:size], order[size:]
+        index = (~seen[rows]).to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :width]
+        yield rows, index, torch.arange(width, device=seen.device) < missing[rows, None]
