@@ -28,7 +28,7 @@ FLOORS = (
     ("fitting",),
     ("run", "catalogue"),
     ("estimator",),
-    ("report",),
+    ("report", "streaming"),
     ("comparison",),
     ("options", "terminal"),
     ("cli",),

@@ -64,6 +64,9 @@ from zoo.terminal import (
     write,
 )
 
+MOST_AT_ONCE = 1 << 18
+"""Rows that are drawn, and written, at once."""
+
 app = typer.Typer(
     help="Density estimation and clustering on your own table: fit, compare, score, cluster, sample, impute.",
     no_args_is_help=True,
@@ -165,6 +168,7 @@ def fit(
     from zoo.registry import Registry, parse_set
     from zoo.report.page import write_report
     from zoo.run import check_free, new_folder
+    from zoo.streaming import SOME
     from zoo.table.split import split
 
     check_free(output)
@@ -172,7 +176,8 @@ def fit(
     Registry.load(models_file).recipe(model, settings).check()
     chosen, why = pick_device(device)
     reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
-    frame = reading.read(table)
+    stream = reading.streamed(table)
+    frame = reading.read(table) if stream is None else stream.some(SOME, seed)
     found = reading.schema_of(frame)
     parts = split(len(frame), seed)
     options: dict[str, Any] = {"seed": seed, "device": device, "time_budget": budget, "models_file": models_file}
@@ -181,7 +186,12 @@ def fit(
         note(f"{model} on {len(parts.train)} rows, {found.measure}; device {chosen} ({why})")
     train, validation, test = (frame.iloc[i] for i in parts)
     with Watch(json_) as told:
-        estimator.fit_parts(train, validation, found, progress=told(model))
+        if stream is not None:
+            note(
+                f"{name_of(table)} is read part by part: {len(stream):,} rows; {len(frame):,} of them say how to start"
+            )
+            stream = stream.leaving_out(frame.index[[*parts.validation, *parts.test]].to_numpy())
+        estimator.fit_parts(train, validation, found, progress=told(model), stream=stream)
     scores = estimator.log_likelihood(test)
     done = estimator.fitted_
     document = {
@@ -256,14 +266,16 @@ def score(
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Log-density of each row: the mean is printed, the rows go to -o."""
+    estimator, frame, stream = _load(run, table, models_file, missing, header, columns, sep, query)
+    if stream is not None:
+        from zoo.streaming import score as score_stream
 
-    estimator, frame = _load(run, table, models_file, missing, header, columns, sep, query)
+        with Watch(json_) as told:
+            document = score_stream(estimator, stream, output, particles, told("score", "rows"))
+        return print_json(document) if json_ else say(sentence(document))
     scores = estimator.log_likelihood(frame, particles)
     if output is not None:
-        import pandas as pd
-
-        values = {"log_likelihood": scores.log_likelihood, "elbo": scores.elbo, "monte_carlo_error": scores.monte_carlo}
-        write(pd.DataFrame(values, index=frame.index), output)
+        write(scores.to_frame(frame.index), output)
     if scores.outlier is not None:
         row, pull = scores.outlier
         warnings.warn(
@@ -282,7 +294,9 @@ def cluster(
     """Label, probabilities and an "unsure" flag of each row to -o; sizes and profiles are printed."""
     from zoo.evaluate.profiles import UNSURE, cluster_table, profiles
 
-    estimator, frame = _load(run, table, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = _load(run, table, models_file, missing, header, columns, sep, query)
+    if stream is not None:
+        return _by_parts(stream, lambda part: cluster_table(estimator.predict_proba(part), part.index), output, json_)
     assigned = cluster_table(estimator.predict_proba(frame), frame.index)
     write(assigned, output) if output is not None else None
     sizes = assigned["cluster"].value_counts().sort_index()
@@ -304,9 +318,15 @@ def embed(
     """Posterior mean of the continuous latents of each row, as a table."""
     import pandas as pd
 
-    estimator, frame = _load(run, table, models_file, missing, header, columns, sep, query)
-    z = estimator.transform(frame)
-    give(pd.DataFrame(z, columns=[f"z{j + 1}" for j in range(z.shape[1])], index=frame.index), output, json_)
+    estimator, frame, stream = _load(run, table, models_file, missing, header, columns, sep, query)
+
+    def embedded(part: Any) -> Any:
+        z = estimator.transform(part)
+        return pd.DataFrame(z, columns=[f"z{j + 1}" for j in range(z.shape[1])], index=part.index)
+
+    if stream is not None:
+        return _by_parts(stream, embedded, output, json_)
+    give(embedded(frame), output, json_)
 
 
 @app.command()
@@ -327,7 +347,16 @@ def sample(
     for name in values:
         if known and name not in known:
             raise UserError(f"--given {name}: this run is not conditional upon {name!r}", nearest(name, known))
-    give(estimator.sample(rows, seed, pd.DataFrame([values]) if values else None), output, json_)
+    fixed = pd.DataFrame([values]) if values else None
+    if rows > MOST_AT_ONCE and output is not None and str(output) != "-":
+        from zoo.streaming import samples
+        from zoo.table.writer import write_parts
+
+        written = write_parts(samples(estimator, rows, seed, fixed), output)
+        return (
+            print_json({"rows": written, "output": str(output)}) if json_ else note(f"wrote {output}: {written} rows")
+        )
+    give(estimator.sample(rows, seed, fixed), output, json_)
 
 
 @app.command()
@@ -339,7 +368,13 @@ def impute(
     """The table with its missing cells filled in."""
     import pandas as pd
 
-    estimator, frame = _load(run, table, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = _load(run, table, models_file, missing, header, columns, sep, query)
+    if stream is not None:
+        if draws is not None:
+            raise UserError(
+                "--draws needs a table that is held in memory", "leave it out, or impute a part of the rows"
+            )
+        return _by_parts(stream, estimator.impute, output, json_)
     if draws is None:
         completed = estimator.impute(frame)
     else:
@@ -362,15 +397,28 @@ def report(run: RunArg, json_: Json = False, models_file: ModelsFile = None) -> 
     print_json({"run": str(run), "report": str(page)}) if json_ else say(str(page))
 
 
+def _by_parts(stream: Any, verb: Any, output: Path | None, json_: bool) -> None:
+    """A verb on a table that is read part by part: its rows go to a file."""
+    from zoo.streaming import each_part
+
+    if output is None or str(output) == "-":
+        raise UserError(f"a table of {len(stream):,} rows needs a file to write to", "name one with -o FILE.parquet")
+    with Watch(json_) as told:
+        rows = each_part(stream, verb, output, told("rows", "rows"))
+    print_json({"rows": rows, "output": str(output)}) if json_ else note(f"wrote {output}: {rows:,} rows")
+
+
 def _load(
     run: Path, table: str, models_file: str | None, missing: list[str] | None, header: bool | None,
     columns: Path | None, sep: str | None, query: str | None,
-) -> tuple[Any, Any]:  # fmt: skip
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """The estimator of a run, and the table: in memory, or as the stream that it is read from part by part."""
     from zoo.estimator import Estimator
 
     estimator = Estimator.load(run, models_file)
     reading = Reading(missing=missing, header=header, columns=columns, sep=sep, query=query)
-    return estimator, reading.read(table)
+    stream = reading.streamed(table)
+    return estimator, reading.read(table) if stream is None else None, stream
 
 
 def _assignment(text: str) -> tuple[str, str]:

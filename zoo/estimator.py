@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from zoo import run
-from zoo.errors import UserError, nearest
+from zoo.errors import UserError, ZooWarning, nearest
 from zoo.evaluate import posterior
 from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.likelihood import Scores, score
 from zoo.fitting.choose import Outcome, fit_recipe, pick_device
 from zoo.fitting.loop import Fitted, Progress
+from zoo.fitting.source import Streamed
 from zoo.model import Model
 from zoo.registry import Registry
 from zoo.rows.rows import Rows
@@ -31,6 +34,7 @@ from zoo.table.infer import infer_schema
 from zoo.table.reader import read_table
 from zoo.table.schema import Column, Schema
 from zoo.table.split import split
+from zoo.table.stream import Stream
 
 
 class NotAble(UserError, AttributeError):
@@ -134,8 +138,12 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         codec: Codec | None = None,
         deadline: float | None = None,
         progress: Progress | None = None,
+        stream: Stream | None = None,
     ) -> Estimator:
-        """Fit on rows that were parted already: what `zoo.compare` calls, so that all models see the same."""
+        """Fit on rows that were parted already: what `zoo.compare` calls, so that all models see the same.
+
+        stream: the table that `train` was drawn from, of which the last fit sees every row.
+        """
         sets = {"fit.seed": self.seed, **(self.settings or {})}
         recipe = Registry.load(self.models_file).recipe(self.model, sets).check()
         codec = codec or Codec.fit(schema, train)
@@ -143,7 +151,8 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             deadline = time.perf_counter() + self.time_budget
         device, _ = pick_device(self.device)
         held = None if validation is None else codec.encode(validation)
-        outcome = fit_recipe(recipe, codec, codec.encode(train), held, device, deadline, progress)
+        source = None if stream is None else functools.partial(_source, stream, self.seed)
+        outcome = fit_recipe(recipe, codec, codec.encode(train), held, device, deadline, progress, source)
         return self._take(outcome, len(train))
 
     def _take(self, outcome: Outcome, n_train: int) -> Estimator:
@@ -327,6 +336,19 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         tags.input_tags.string = True
         tags.non_deterministic = False
         return tags
+
+
+def _source(stream: Stream, seed: int, model: Model) -> Streamed:
+    """The batches of a stream for a model; the same in every fit of one seed."""
+
+    def parts(epoch: int) -> Iterator[Rows]:
+        for part in stream.parts(seed + epoch):
+            with warnings.catch_warnings():  # a level never seen is told of once, where rows are scored
+                warnings.simplefilter("ignore", ZooWarning)
+                rows = model.rows(part)
+            yield rows
+
+    return Streamed(len(stream), parts)
 
 
 def _check_given(frame: pd.DataFrame, column: Column) -> None:

@@ -78,6 +78,12 @@ class Reading:
             query=self.query,
         )
 
+    def streamed(self, table: str) -> Any:
+        """The stream of a Parquet table too large for memory; none for every other."""
+        from zoo.table.stream import streamed
+
+        return None if self.query else streamed(table)
+
     def schema_of(self, frame: Any) -> Any:
         """The schema given, or inferred with the overrides."""
         from zoo.table.infer import infer_schema

@@ -154,20 +154,20 @@ class Watch:
         self.bar = Progress(*columns, console=err, transient=True, disable=not self.on)
         self.silent = silent
 
-    def __enter__(self) -> Callable[[str], Callable[[int, int, dict[str, float]], None]]:
+    def __enter__(self) -> Callable[..., Callable[[int, int, dict[str, float]], None]]:
         self.bar.start()
         return self._start
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def _start(self, model: str) -> Callable[[int, int, dict[str, float]], None]:
+    def _start(self, model: str, unit: str = "steps") -> Callable[[int, int, dict[str, float]], None]:
         for task in self.bar.task_ids:
             self.bar.remove_task(task)
         task = self.bar.add_task(model, total=None, rate="")
 
         def look(step: int, planned: int, look: dict[str, float]) -> None:
-            rate = f"{step / max(look['seconds'], 1e-9):.0f} steps/s"
+            rate = f"{step / max(look['seconds'], 1e-9):,.0f} {unit}/s"
             if "validation" in look:
                 rate += f", validation {look['validation']:.3f}"
             self.bar.update(task, completed=step, total=planned, rate=rate)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -74,6 +75,11 @@ class Scores:
         worst = int(below.argmax())
         pull = float(below[worst] / len(below))
         return (worst, pull) if pull > max(1.0, float(below.clip(0).sum()) / len(below) / 2) else None
+
+    def to_frame(self, index: pd.Index) -> pd.DataFrame:
+        """The numbers of each row as a table."""
+        values = {"log_likelihood": self.log_likelihood, "elbo": self.elbo, "monte_carlo_error": self.monte_carlo}
+        return pd.DataFrame(values, index=index)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from zoo.errors import UserError
 from zoo.evaluate.likelihood import score
 from zoo.fitting.loop import Fitted, Progress, fit
 from zoo.fitting.settings import FitSettings
+from zoo.fitting.source import Source
 from zoo.model import Model
 from zoo.recipe import Recipe
 from zoo.rows.rows import Rows
@@ -42,19 +44,22 @@ def fit_recipe(
     device: torch.device | None = None,
     deadline: float | None = None,
     progress: Progress | None = None,
+    source: Callable[[Model], Source] | None = None,
 ) -> Outcome:
     """Fit a recipe; its grids are decided on validation rows (or by their first value where there are none).
+
+    source  where the last fit's batches come from, if not from the training rows
 
     A grid is walked in its order and left after two choices in a row that were worse than the best before them. Each
     choice is fitted for a quarter of the planned steps; the best one is then fitted to the end.
     """
     grid = recipe.grid()
     if not grid:
-        return Outcome(*_fit_one(recipe, codec, train, validation, device, deadline, progress))
+        return Outcome(*_fit_one(recipe, codec, train, validation, device, deadline, progress, source))
     names, points = list(grid), list(itertools.product(*grid.values()))
     if validation is None:
         recipe = recipe.with_settings(dict(zip(names, points[0], strict=True)))
-        return Outcome(*_fit_one(recipe, codec, train, validation, device, deadline, progress))
+        return Outcome(*_fit_one(recipe, codec, train, validation, device, deadline, progress, source))
     choices: list[dict[str, Any]] = []
     best, kept, worse, failure = -math.inf, None, 0, None
     for i, point in enumerate(points):
@@ -78,8 +83,8 @@ def fit_recipe(
         assert failure is not None
         raise failure
     candidate, model, fitted = kept
-    if fitted.steps:  # a start that was already the maximum needs no more
-        longer = _fit_one(candidate, codec, train, validation, device, deadline, progress)
+    if fitted.steps or source:  # a start that was already the maximum needs no more
+        longer = _fit_one(candidate, codec, train, validation, device, deadline, progress, source)
         if _validation(longer[0], validation) >= best:  # on a small table the shorter fit may have been the better one
             model, fitted = longer
     return Outcome(model, fitted, choices)
@@ -93,11 +98,12 @@ def _fit_one(
     device: torch.device | None,
     deadline: float | None,
     progress: Progress | None,
+    source: Callable[[Model], Source] | None = None,
 ) -> tuple[Model, Fitted]:
     model = _made(recipe, codec).to(device or torch.device("cpu"))
     held = None if validation is None else Rows.of(codec, model.heads, validation)
-    settings = FitSettings(**recipe.fit)
-    return model, fit(model, Rows.of(codec, model.heads, train), held, settings, deadline, progress)
+    settings, rows = FitSettings(**recipe.fit), Rows.of(codec, model.heads, train)
+    return model, fit(model, rows, held, settings, deadline, progress, None if source is None else source(model))
 
 
 def _made(recipe: Recipe, codec: Codec) -> Model:

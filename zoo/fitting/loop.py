@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.fitting.forensics import explain
 from zoo.fitting.settings import FitSettings
+from zoo.fitting.source import InMemory, Source
 from zoo.fitting.step import EagerStep, Step
 from zoo.objectives.log_weights import log_weights
 from zoo.rows.rows import Rows
@@ -21,7 +22,7 @@ from zoo.scope import scope
 if TYPE_CHECKING:
     from zoo.model import Model
 
-MIN_STEPS_BETWEEN_LOOKS = 25
+MIN_STEPS_BETWEEN_LOOKS, MOST_STEPS_BETWEEN_LOOKS = 25, 500
 VALIDATION_PARTICLES = 4
 CHUNK = 8192
 START_SHARE = 0.5  # of the time there is
@@ -53,9 +54,11 @@ def fit(
     settings: FitSettings | None = None,
     deadline: float | None = None,
     progress: Progress | None = None,
+    source: Source | None = None,
 ) -> Fitted:
     """Fit `model` in place on the training rows; nothing outside the model changes.
 
+    source    where batches come from if not from the training rows, which are then only what the fit starts from
     deadline  time.perf_counter() at which to stop; the result says where it did
     progress  called at every look with (step, planned steps, the look)
     """
@@ -65,6 +68,8 @@ def fit(
         until = None if deadline is None else started + START_SHARE * (deadline - started)
         finished = model.initialise(replace(train, until=until))
         fitted = Fitted()
+        if source is not None:
+            finished = False
         if not finished or model.guide_parameters():
             # a finished start stays as it is, and only the guide is left to fit
             parts = (model.program, model.heads) if finished else ()
@@ -72,7 +77,8 @@ def fit(
             try:
                 for parameter in frozen:
                     parameter.requires_grad_(False)
-                _Loop(model, train, validation, settings, deadline, progress, started, fitted).run()
+                batches = source or InMemory(train)
+                _Loop(model, batches, validation, settings, deadline, progress, started, fitted).run()
             finally:
                 for parameter in frozen:
                     parameter.requires_grad_(True)
@@ -85,7 +91,7 @@ class _Loop:
     def __init__(
         self,
         model: Model,
-        train: Rows,
+        source: Source,
         validation: Rows | None,
         settings: FitSettings,
         deadline: float | None,
@@ -93,11 +99,11 @@ class _Loop:
         started: float,
         fitted: Fitted,
     ):
-        self.model, self.train, self.validation, self.settings = model, train, validation, settings
+        self.model, self.source, self.validation, self.settings = model, source, validation, settings
         self.deadline, self.progress, self.started, self.fitted = deadline, progress, started, fitted
-        self.per_epoch = math.ceil(train.n / settings.batch)
+        self.per_epoch = math.ceil(source.n / settings.batch)
         self.planned = settings.epochs * self.per_epoch if settings.epochs else settings.steps
-        self.look_every = max(self.per_epoch, MIN_STEPS_BETWEEN_LOOKS)
+        self.look_every = min(max(self.per_epoch, MIN_STEPS_BETWEEN_LOOKS), MOST_STEPS_BETWEEN_LOOKS)
         self.turns = list(model.objective.turns(model))
         self.steps: list[Step] = [EagerStep(t, settings.learning_rate, settings.clip) for t in self.turns]
         self.best, self.best_state, self.waited = -math.inf, _snapshot(model), 0
@@ -106,12 +112,11 @@ class _Loop:
         self.fitted.tier = self.steps[0].tier
         self.fitted.stopped = "all planned steps taken"
         self._validate_start()
-        batches = _batches(self.train.n, self.settings.batch, self.planned, self.train.given.device)
         losses: list[Tensor] = []
         self.model.train()
-        for step, index in enumerate(batches):
+        for step, (index, rows) in enumerate(self.source.batches(self.settings.batch, self.planned)):
             self._schedule(step)
-            losses.append(self._take(step, index))
+            losses.append(self._take(step, index, rows))
             self.fitted.steps = step + 1
             self.fitted.epochs = (step + 1) / self.per_epoch
             over = self.deadline is not None and time.perf_counter() > self.deadline
@@ -127,8 +132,7 @@ class _Loop:
         if self.validation is not None:
             self.model.load_state_dict(self.best_state)
 
-    def _take(self, step: int, index: Tensor) -> Tensor:
-        rows = self.train.take(index)
+    def _take(self, step: int, index: Tensor, rows: Rows) -> Tensor:
         loss = torch.zeros(())
         for turn, move in zip(self.turns, self.steps, strict=True):
             if step % turn.every:
@@ -185,12 +189,3 @@ def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
 
 def _snapshot(model: Model) -> dict[str, Tensor]:
     return {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-
-def _batches(n: int, batch: int, steps: int, device: torch.device) -> Iterator[Tensor]:
-    """Index batches of one shuffled epoch after another, made on the device."""
-    taken = 0
-    while taken < steps:
-        for index in torch.randperm(n, device=device).split(batch)[: steps - taken]:
-            taken += 1
-            yield index

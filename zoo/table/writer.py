@@ -9,12 +9,14 @@ import lzma
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from zoo.errors import UserError, nearest
 from zoo.table.files import FORMATS, LINES, TEXT, line_of, split_ending
@@ -32,7 +34,36 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
     if str(path) == "-":
         frame.to_csv(sys.stdout, index=False)
         return
-    path = Path(path)
+    with _whole(Path(path)) as (handle, ending):
+        _write(frame, handle, ending)
+
+
+def write_parts(frames: Iterable[pd.DataFrame], path: str | Path) -> int:
+    """Write frames of the same columns as one table, one after another, whole or not at all; returns its rows.
+
+    Their indices are left out. Text, JSON lines and Parquet; raises UserError as `write_table` does.
+    """
+    rows = 0
+    with _whole(Path(path)) as (handle, ending):
+        if ending not in (*LINES, *TEXT, ".parquet"):
+            raise UserError(f"{str(path)!r} cannot be written part by part", "name a .parquet or a .csv file")
+        parquet: pq.ParquetWriter | None = None
+        for frame in frames:
+            if ending == ".parquet":
+                table = pa.Table.from_pandas(frame, preserve_index=False)
+                parquet = parquet or pq.ParquetWriter(handle, table.schema)
+                parquet.write_table(table.cast(parquet.schema))
+            else:
+                _write(frame, handle, ending, header=not rows)
+            rows += len(frame)
+        if parquet is not None:
+            parquet.close()
+    return rows
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """A handle to write a file with, and its format; the file is there when all is written, or not at all."""
     ending, packing = split_ending(path)
     if not ending:
         raise UserError(f"{str(path)!r} does not say what to write", f"{nearest('', FORMATS)}, and {packing} after it")
@@ -43,7 +74,7 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with _opened(temporary, packing, path.name[: -len(packing)] if packing else "") as handle:
-            _write(frame, handle, ending)
+            yield handle, ending
         os.replace(temporary, path)
     except (ValueError, TypeError, NotImplementedError) as error:  # Arrow's errors are among these
         raise UserError(f"cannot write {str(path)!r}: {line_of(error)}", "convert that column to text") from None
@@ -73,13 +104,13 @@ def _opened(path: Path, packing: str, member: str) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _write(frame: pd.DataFrame, handle: IO[bytes], ending: str) -> None:
+def _write(frame: pd.DataFrame, handle: IO[bytes], ending: str, header: bool = True) -> None:
     """Write in one format."""
     if ending in LINES:
         for line in _json_lines(frame):
             handle.write(line)
     elif ending in TEXT:
-        frame.to_csv(handle, index=False, sep="\t" if ending == ".tsv" else ",", mode="wb")
+        frame.to_csv(handle, index=False, header=header, sep="\t" if ending == ".tsv" else ",", mode="wb")
     elif ending == ".parquet":
         frame.to_parquet(handle, index=False)
     else:

@@ -1,0 +1,123 @@
+"""Verbs on tables larger than memory: part by part, in the table's order."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zoo.errors import ZooWarning
+from zoo.estimator import Estimator
+from zoo.evaluate.likelihood import Scores
+from zoo.fitting.loop import Progress
+from zoo.table.stream import PART, Stream
+from zoo.table.writer import write_parts
+
+SOME = 100_000
+"""Rows, drawn at random, that a schema, a start and the choices of a streamed fit are made from."""
+MOST_TOLD = 3
+
+
+@dataclass
+class Totals:
+    """Running sums of the scores of many parts; `to_json` is that of `Scores` on all rows at once."""
+
+    rows: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    elbo: float = 0.0
+    monte_carlo: float = 0.0
+    first: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, scores: Scores) -> None:
+        values = scores.log_likelihood
+        n, mean = len(values), float(values.mean())
+        total = self.rows + n
+        self.squares += float(np.square(values - mean).sum()) + (mean - self.mean) ** 2 * self.rows * n / total
+        self.mean += (mean - self.mean) * n / total
+        self.elbo += (float(scores.elbo.mean()) - self.elbo) * n / total
+        self.monte_carlo += float(np.square(scores.monte_carlo).sum())
+        self.rows, self.first = total, self.first or scores.to_json()
+
+    def to_json(self) -> dict[str, Any]:
+        error = math.sqrt(self.squares / (self.rows - 1) / self.rows) if self.rows > 1 else math.nan
+        return self.first | {
+            "rows": self.rows,
+            "log_likelihood": self.mean,
+            "standard_error": error,
+            "elbo": self.elbo,
+            "gap": self.mean - self.elbo,
+            "monte_carlo_error": math.sqrt(self.monte_carlo) / self.rows,
+        }
+
+
+def score(
+    estimator: Estimator,
+    stream: Stream,
+    output: Path | None,
+    particles: int | None = None,
+    told: Progress | None = None,
+) -> dict[str, Any]:
+    """Score every row; the rows' numbers go to `output`, the document of all of them is returned."""
+    totals = Totals()
+
+    def one(part: pd.DataFrame) -> pd.DataFrame:
+        scores = estimator.log_likelihood(part, particles)
+        totals.add(scores)
+        return scores.to_frame(part.index)
+
+    each_part(stream, one, output, told)
+    return totals.to_json()
+
+
+def each_part(
+    stream: Stream, verb: Callable[[pd.DataFrame], pd.DataFrame], output: Path | None, told: Progress | None = None
+) -> int:
+    """What `verb` makes of every part, written to `output` as one table; returns its rows.
+
+    told  called after every part with the rows done, all rows, and the seconds since the start
+    """
+    started = time.perf_counter()
+
+    def frames() -> Iterator[pd.DataFrame]:
+        done = 0
+        for part in stream.parts():
+            yield verb(part)
+            done += len(part)
+            if told is not None:
+                told(done, len(stream), {"seconds": time.perf_counter() - started})
+
+    with _few_warnings():
+        if output is not None:
+            return write_parts(frames(), output)
+        return sum(len(frame) for frame in frames())
+
+
+def samples(estimator: Estimator, rows: int, seed: int, given: Any = None) -> Iterator[pd.DataFrame]:
+    """`rows` draws in parts, each of a seed of its own."""
+    for i, begin in enumerate(range(0, rows, PART)):
+        yield estimator.sample(min(PART, rows - begin), seed + i, given)
+
+
+class _few_warnings(warnings.catch_warnings):
+    """Shows the first few of zoo's warnings, which every part may repeat, and says how many more there were."""
+
+    def __init__(self) -> None:
+        super().__init__(record=True, category=ZooWarning, action="always")
+
+    def __enter__(self) -> None:
+        self.caught = super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for caught in (self.caught or [])[:MOST_TOLD]:
+            warnings.warn(caught.message, ZooWarning, stacklevel=2)
+        if len(self.caught or []) > MOST_TOLD:
+            warnings.warn(f"{len(self.caught or []) - MOST_TOLD} more such notes", ZooWarning, stacklevel=2)
