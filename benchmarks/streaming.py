@@ -125,7 +125,9 @@ def main() -> None:
         line(f"{model}: 100,000 rows in memory", other, number)
         scored = run("score", folder, str(table), "-o", str(asked.folder / "scores.parquet"), "--particles", "1")
         line(f"{model}: score of all rows, 1 particle", scored, f"{scored['document']['log_likelihood']:.3f}")
-    drawn = run("sample", str(asked.folder / "mixture"), "-n", str(asked.rows), "-o", str(asked.folder / "drawn.parquet"))
+    drawn = run(
+        "sample", str(asked.folder / "mixture"), "-n", str(asked.rows), "-o", str(asked.folder / "drawn.parquet")
+    )
     line("mixture: as many draws", drawn)
     if asked.output is not None:
         (asked.output / "streaming.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

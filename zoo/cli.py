@@ -53,6 +53,7 @@ from zoo.terminal import (
     count_of,
     give,
     give_up,
+    memory,
     note,
     print_json,
     print_ranking,
@@ -168,8 +169,8 @@ def fit(
     from zoo.registry import Registry, parse_set
     from zoo.report.page import write_report
     from zoo.run import check_free, new_folder
-    from zoo.streaming import SOME
     from zoo.table.split import split
+    from zoo.table.stream import SOME
 
     check_free(output)
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget)
@@ -183,12 +184,12 @@ def fit(
     options: dict[str, Any] = {"seed": seed, "device": device, "time_budget": budget, "models_file": models_file}
     estimator = Estimator(model, settings=settings, schema=found, **options)
     if not json_:
-        note(f"{model} on {len(parts.train)} rows, {found.measure}; device {chosen} ({why})")
+        note(f"{model} on {len(parts.train)} rows, {found.measure}; device {chosen} ({why}); {memory(frame)}")
     train, validation, test = (frame.iloc[i] for i in parts)
     with Watch(json_) as told:
         if stream is not None:
             note(
-                f"{name_of(table)} is read part by part: {len(stream):,} rows; {len(frame):,} of them say how to start"
+                f"{stream.rows:,} rows are read part by part; {len(frame):,} of them, drawn at random, say how to start"
             )
             stream = stream.leaving_out(frame.index[[*parts.validation, *parts.test]].to_numpy())
         estimator.fit_parts(train, validation, found, progress=told(model), stream=stream)

@@ -34,7 +34,7 @@ from zoo.table.infer import infer_schema
 from zoo.table.reader import read_table
 from zoo.table.schema import Column, Schema
 from zoo.table.split import split
-from zoo.table.stream import Stream
+from zoo.table.stream import SOME, Stream, streamed
 
 
 class NotAble(UserError, AttributeError):
@@ -113,11 +113,17 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     # ---- fitting
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, progress: Progress | None = None) -> Estimator:
-        """Fit to a table: most rows fit, a tenth (a fifth below 2,000 rows) stops the fit and chooses settings."""
-        frame, weight = read_table(X), self.weight
+        """Fit to a table: most rows fit, a tenth (a fifth below 2,000 rows) stops the fit and chooses settings.
+
+        A Parquet file or folder too large for memory is read part by part.
+        """
+        stream, weight = streamed(X), self.weight
+        frame = read_table(X) if stream is None else stream.some(SOME, self.seed)
         names = list(frame.columns)
         if sample_weight is not None:
             weight = "sample_weight"
+            if stream is not None:
+                raise UserError("sample_weight cannot go with a table that is read part by part", "name its column")
             if weight in names:
                 raise UserError(f"the table has a column {weight!r} already", f"name it: weight={weight!r}")
             frame = frame.assign(sample_weight=np.asarray(sample_weight, dtype=float))
@@ -126,7 +132,8 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             frame, kinds=self.kinds, ignore=self.ignore, given=self.given, group=self.group, weight=weight
         )
         train, validation = frame.iloc[parts.train], frame.iloc[parts.validation]
-        self.fit_parts(train, validation, schema, progress=progress)
+        rest = None if stream is None else stream.leaving_out(validation.index.to_numpy())
+        self.fit_parts(train, validation, schema, progress=progress, stream=rest)
         self._fitted_on(names)
         return self
 

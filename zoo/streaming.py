@@ -20,8 +20,6 @@ from zoo.fitting.loop import Progress
 from zoo.table.stream import PART, Stream
 from zoo.table.writer import write_parts
 
-SOME = 100_000
-"""Rows, drawn at random, that a schema, a start and the choices of a streamed fit are made from."""
 MOST_TOLD = 3
 
 

@@ -16,6 +16,7 @@ from zoo.errors import ZooWarning
 
 WIDE = 160  # characters of a line of a table printed into a file or a pipe
 INTERRUPTED = 130  # the exit code of Ctrl-C
+LONG = 60  # seconds of a fit that are announced where no progress bar is seen
 MOST_ACROSS = 12  # columns of a table of cluster profiles
 out, err = Console(), Console(stderr=True)
 for console in (out, err):
@@ -63,6 +64,14 @@ def print_json(document: Any) -> None:
 
 def count_of(number: int, thing: str) -> str:
     return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def memory(frame: Any) -> str:
+    """What fitting a table takes of the memory there is."""
+    from zoo.table.size import available, needed
+
+    want, have = (f"{size / 2**30:.1f} GiB" for size in (needed(*frame.shape), available()))
+    return f"about {want} of the {have} of memory that are free"
 
 
 def sentence(score: dict[str, Any]) -> str:
@@ -165,12 +174,18 @@ class Watch:
         for task in self.bar.task_ids:
             self.bar.remove_task(task)
         task = self.bar.add_task(model, total=None, rate="")
+        first = True
 
         def look(step: int, planned: int, look: dict[str, float]) -> None:
             rate = f"{step / max(look['seconds'], 1e-9):,.0f} {unit}/s"
             if "validation" in look:
                 rate += f", validation {look['validation']:.3f}"
             self.bar.update(task, completed=step, total=planned, rate=rate)
+            nonlocal first
+            left = (planned - step) * look["seconds"] / max(step, 1)
+            if first and left > LONG and not (self.on or self.silent):
+                note(f"{model}: {rate}; about {left / 60:.0f} min for all {planned:,} {unit}")
+            first = False
 
         return look
 

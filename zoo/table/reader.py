@@ -18,6 +18,7 @@ from zoo.errors import UserError
 from zoo.table.files import ARROW, TEXT, Content, content_of, existing, is_url, said, sniffed, split_ending
 from zoo.table.frames import as_pandas
 from zoo.table.layout import check_names, is_number
+from zoo.table.size import check_text
 from zoo.table.text import read_text
 from zoo.table.typed import read_folder, read_typed
 
@@ -88,6 +89,7 @@ def _read(source: str | Path, options: _Options, where: str) -> pd.DataFrame:
     ending, packing = split_ending(path)
     if ending in ARROW and not packing:
         return _typed(read_typed(path, ending, where), options, where)
+    check_text(path.stat().st_size, where)
     return _read_content(content_of(path), path, options, where)
 
 

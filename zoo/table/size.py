@@ -9,6 +9,8 @@ from zoo.errors import UserError
 
 CELL = 100
 """Bytes that a cell takes while a model is fitted: as read, and as the tensors it becomes."""
+CELL_OF_TEXT = 6
+"""Bytes of a cell in a text file."""
 SHARE = 0.5
 """Share of the free memory that a table may take."""
 
@@ -35,12 +37,13 @@ def fits(rows: int, columns: int) -> bool:
     return needed(rows, columns) <= SHARE * available()
 
 
-def check(rows: int, columns: int, where: str) -> None:
-    """Refuse a table that would not fit, before the machine does."""
-    if needed(rows, columns) > available():
-        have, want = (f"{size / 2**30:.1f} GiB" for size in (available(), needed(rows, columns)))
+def check_text(size: int, where: str) -> None:
+    """Refuse a text file of `size` bytes that would not fit."""
+    want, have = needed(size // CELL_OF_TEXT, 1), available()
+    if want > have:
         raise UserError(
-            f"{where} has {rows:,} rows x {columns} columns: that takes about {want}, and {have} are free",
+            f"{where} is {size / 2**30:.1f} GiB of text: that takes about {want / 2**30:.1f} GiB of memory, and "
+            f"{have / 2**30:.1f} GiB are free",
             "write it as Parquet, which is read part by part, or keep fewer rows or columns",
         )
 

@@ -17,6 +17,8 @@ from zoo.table.typed import from_arrow
 
 PART = 1 << 16
 """Rows that are in memory at a time."""
+SOME = 100_000
+"""Rows, drawn at random, that a schema, a start and the choices of a streamed fit are made from."""
 TOGETHER = 4
 """Row groups that a shuffled part is drawn from."""
 
