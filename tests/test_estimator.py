@@ -325,3 +325,18 @@ def test_fitting_changes_no_random_state(continuous: pd.DataFrame) -> None:
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     assert quick("vae").fit(continuous).score(continuous) == first
+
+
+def test_scores_are_means_by_weight():
+    """A weight of two counts as the row twice, in the fit's closed form and in every mean."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=80), "w": rng.integers(1, 4, 80)})
+    often = frame.loc[frame.index.repeat(frame["w"]), ["x"]]
+    weighted = Estimator("gaussian", weight="w", kinds={"x": "continuous"}, device="cpu").fit(frame)
+    scores = weighted.log_likelihood(frame)
+    each = weighted.score_samples(often.assign(w=1.0))
+    assert scores.mean == pytest.approx(each.mean())
+    assert scores.mean != pytest.approx(scores.log_likelihood.mean())
+    alike = weighted.log_likelihood(frame.assign(w=5.0))
+    values = alike.log_likelihood
+    assert alike.standard_error == pytest.approx(values.std(ddof=1) / np.sqrt(len(values)))

@@ -19,7 +19,7 @@ import pandas as pd
 from zoo import run
 from zoo.errors import UserError, nearest
 from zoo.estimator import Estimator
-from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, standard_error
+from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, mean, standard_error
 from zoo.recipe import AXES
 from zoo.registry import Registry
 from zoo.table.codec import Codec
@@ -99,7 +99,8 @@ class Comparison:
     def difference(self, model: str, other: str) -> tuple[float, float]:
         """Mean paired difference of two models' rows, and its standard error over rows."""
         paired = (self.scores[model] - self.scores[other]).to_numpy()
-        return float(paired.mean()), standard_error(paired) if model != other else 0.0
+        weight = self.scored[0].scores.weight if self.scored[0].scores else None
+        return mean(paired, weight), standard_error(paired, weight) if model != other else 0.0
 
     @property
     def table(self) -> pd.DataFrame:

@@ -25,34 +25,33 @@ MOST_TOLD = 3
 
 @dataclass
 class Totals:
-    """Running sums of the scores of many parts; `to_json` is that of `Scores` on all rows at once."""
+    """Running sums of the scores of many parts; `to_json` is that of `Scores` on all rows at once.
+
+    sums  of w, w v, w elbo, w^2, w^2 v and w^2 v^2 over rows of weight w and log-likelihood v
+    """
 
     rows: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-    elbo: float = 0.0
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(6))
     monte_carlo: float = 0.0
     first: dict[str, Any] = field(default_factory=dict)
 
     def add(self, scores: Scores) -> None:
-        values = scores.log_likelihood
-        n, mean = len(values), float(values.mean())
-        total = self.rows + n
-        self.squares += float(np.square(values - mean).sum()) + (mean - self.mean) ** 2 * self.rows * n / total
-        self.mean += (mean - self.mean) * n / total
-        self.elbo += (float(scores.elbo.mean()) - self.elbo) * n / total
+        w, v = scores.weight, scores.log_likelihood
+        self.sums += [w.sum(), w @ v, w @ scores.elbo, w @ w, w**2 @ v, w**2 @ v**2]
         self.monte_carlo += float(np.square(scores.monte_carlo).sum())
-        self.rows, self.first = total, self.first or scores.to_json()
+        self.rows, self.first = self.rows + len(v), self.first or scores.to_json()
 
     def to_json(self) -> dict[str, Any]:
-        error = math.sqrt(self.squares / (self.rows - 1) / self.rows) if self.rows > 1 else math.nan
+        weight, total, elbo, *squares = map(float, self.sums)
+        mean, n = total / weight, self.rows
+        spread = (squares[2] - 2 * mean * squares[1] + mean**2 * squares[0]) / weight**2
         return self.first | {
-            "rows": self.rows,
-            "log_likelihood": self.mean,
-            "standard_error": error,
-            "elbo": self.elbo,
-            "gap": self.mean - self.elbo,
-            "monte_carlo_error": math.sqrt(self.monte_carlo) / self.rows,
+            "rows": n,
+            "log_likelihood": mean,
+            "standard_error": math.sqrt(max(spread, 0.0) * n / (n - 1)) if n > 1 else math.nan,
+            "elbo": elbo / weight,
+            "gap": mean - elbo / weight,
+            "monte_carlo_error": math.sqrt(self.monte_carlo) / n,
         }
 
 

@@ -35,6 +35,7 @@ class Scores:
     elbo            (n,) mean log-weight; equal to log_likelihood where that is exact
     monte_carlo     (n,) Monte Carlo standard error of log_likelihood; zero where exact
     k_hat           (m,) Pareto k-hat of the importance weights of the first m rows; empty where exact
+    weight          (n,) of the rows, in every mean; ones where the table has none
     """
 
     log_likelihood: np.ndarray
@@ -44,19 +45,21 @@ class Scores:
     bound: Bound
     particles: int
     measure: str
+    weight: np.ndarray
 
     @property
     def mean(self) -> float:
-        return float(self.log_likelihood.mean())
+        """Over rows, by their weights."""
+        return mean(self.log_likelihood, self.weight)
 
     @property
     def standard_error(self) -> float:
         """Of the mean, over rows."""
-        return standard_error(self.log_likelihood)
+        return standard_error(self.log_likelihood, self.weight)
 
     @property
     def gap(self) -> float:
-        return float((self.log_likelihood - self.elbo).mean())
+        return mean(self.log_likelihood - self.elbo, self.weight)
 
     @property
     def monte_carlo_error(self) -> float:
@@ -87,7 +90,7 @@ class Scores:
             "log_likelihood": self.mean,
             "standard_error": self.standard_error,
             "bound": self.bound,
-            "elbo": float(self.elbo.mean()),
+            "elbo": mean(self.elbo, self.weight),
             "gap": self.gap,
             "k_hat": self.worst_k_hat,
             "particles": self.particles,
@@ -96,11 +99,21 @@ class Scores:
         }
 
 
-def standard_error(values: np.ndarray) -> float:
-    """Of a mean over rows; not a number for a single row, or where a row is impossible."""
+def mean(values: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Mean over rows, by their weights; not a number where there are none."""
+    if not len(values) or (weight is not None and not weight.sum()):
+        return math.nan
+    return float(np.average(values, weights=weight))
+
+
+def standard_error(values: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Of a (weighted) mean over rows; not a number for a single row, or where a row is impossible."""
     if len(values) < 2 or not np.isfinite(values).all():
         return math.nan
-    return float(values.std(ddof=1) / math.sqrt(len(values)))
+    share = np.full(len(values), 1 / len(values)) if weight is None else weight / weight.sum()
+    # the usual n - 1 where weights are alike
+    spread = np.square(share * (values - mean(values, weight))).sum() * len(values) / (len(values) - 1)
+    return float(math.sqrt(spread))
 
 
 def score(model: Model, rows: Rows, particles: int | None = None, seed: int = 0) -> Scores:
@@ -126,6 +139,7 @@ def score(model: Model, rows: Rows, particles: int | None = None, seed: int = 0)
         bound,
         k * draws,
         model.schema.measure,
+        rows.weight.cpu().numpy(),
     )
 
 

@@ -45,7 +45,7 @@ class Encoded(NamedTuple):
     """A table as tensors: its cells, and what comes beside them."""
 
     cells: Cells
-    weight: Tensor  # (n,) mean one
+    weight: Tensor  # (n,) mean one over the training rows
     group: Tensor  # (n,) index of the group; the last index is the unseen group
     given: Tensor  # (n, G) features of the columns conditioned upon, float32
 
@@ -66,6 +66,7 @@ class Codec(nn.Module):
     given_loc: Tensor
     given_scale: Tensor
     rows: Tensor
+    weight_mean: Tensor
     step: Tensor
     ends: Tensor
     period: Tensor
@@ -93,6 +94,7 @@ class Codec(nn.Module):
         keep("given_loc", torch.zeros(given))
         keep("given_scale", torch.ones(given))
         keep("rows", torch.tensor(0.0))
+        keep("weight_mean", torch.tensor(1.0))
         # what follows from the schema alone
         keep("step", torch.tensor([c.resolution or 0.0 for c in columns], dtype=torch.float64), False)
         infinite = math.inf
@@ -134,6 +136,7 @@ class Codec(nn.Module):
                 v = _values(frame, column)
                 codec.given_loc[j], codec.given_scale[j] = _moments(v[~np.isnan(v)])
         codec.rows.fill_(len(frame))
+        codec.weight_mean.fill_(codec._weight(frame).mean())
         codec._known.clear()
         return codec
 
@@ -195,7 +198,7 @@ class Codec(nn.Module):
         if np.isnan(w).any() or (w < 0).any() or w.sum() == 0:
             bad = np.flatnonzero(np.isnan(w) | (w < 0))
             raise UserError(f"weights in {column.name!r} must be numbers >= 0, not all zero", f"see rows {bad[:5]}")
-        return torch.from_numpy(w / w.mean())
+        return torch.from_numpy(w) / self.weight_mean.cpu()
 
     def _group(self, frame: pd.DataFrame) -> Tensor:
         column = self.schema.role("group")
