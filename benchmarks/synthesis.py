@@ -37,7 +37,7 @@ def coded(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Numbers as they are, levels as text; missing cells stay missing."""
     out = {}
     for c in schema.modelled:
-        out[c.name] = numeric_values(frame[c.name], c) if c.is_numeric else labels(frame[c.name]).to_numpy(dtype=object)
+        out[c.name] = numeric_values(frame[c.name], c) if c.is_number else labels(frame[c.name]).to_numpy(dtype=object)
     return pd.DataFrame(out)
 
 
@@ -50,7 +50,7 @@ def shapes(real: pd.DataFrame, drawn: pd.DataFrame, schema: Schema) -> float:
     out = []
     for c in schema.modelled:
         a, b = real[c.name].dropna(), drawn[c.name].dropna()
-        out.append(1 - (ks_2samp(a, b).statistic if c.is_numeric else total_variation(a, b)))
+        out.append(1 - (ks_2samp(a, b).statistic if c.is_number else total_variation(a, b)))
     return float(np.mean(out))
 
 
@@ -62,7 +62,7 @@ def trends(real: pd.DataFrame, drawn: pd.DataFrame, schema: Schema) -> float:
         binned.append(frame.assign(**bins).fillna("nan").astype(str))
     out = []
     for a, b in itertools.combinations(schema.modelled, 2):
-        if a.is_numeric and b.is_numeric:
+        if a.is_number and b.is_number:
             gap = abs(real[a.name].corr(real[b.name]) - drawn[a.name].corr(drawn[b.name]))
             out.append(1 - gap / 2)
         else:
