@@ -18,8 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from zoo import cli
+from zoo import cli, folder
 from zoo.estimator import Estimator
 
 N = 120
@@ -342,6 +344,7 @@ REFUSED = {
     "device": ("fit gaussian p.csv -o x --device tpu", "auto, cpu or cuda"),
     "device that zoo has not": ("fit gaussian p.csv -o x --device mps", "auto, cpu or cuda"),
     "seed": ("fit gaussian p.csv -o x --seed -1", "--seed"),
+    "seed too large": (f"fit gaussian p.csv -o x --seed {2**63}", "--seed"),
     "weight": ("fit gaussian p.csv -o x --weight bil", "did you mean 'bill'?"),
     "group": ("fit gaussian p.csv -o x --group specis", "did you mean 'species'?"),
     "given": ("fit gaussian p.csv -o x --given specis", "did you mean 'species'?"),
@@ -402,6 +405,81 @@ def test_a_run_replaces_a_run_and_fills_an_empty_folder(away: Path) -> None:
         worked(zoo("fit", model, "p.csv", "-o", "run", *QUICK))
         assert json.loads((away / "run" / "manifest.json").read_text())["model"] == model
     assert [p.name for p in away.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("target", ["run", "run/", ".", "link", "deep/../run"])
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_a_run_is_replaced_wherever_it_is_named_from(command: str, target: str, away: Path) -> None:
+    """The new run is whole, files of the user's own in its folder stay, and what the old run had more is gone."""
+    worked(zoo("compare", "p.csv", "-m", "gaussian", "-o", "run", *QUICK))
+    Path("link").symlink_to("run")
+    Path("deep").mkdir()
+    Path("run/notes.txt").write_text("mine")
+    Path("run/models/mine").mkdir()
+    Path("run/models/mine/a.txt").write_text("mine too")
+    table = away / "p.csv"
+    with contextlib.chdir("run") if target == "." else contextlib.nullcontext():
+        model = ["independent"] if command == "fit" else []
+        said = worked(
+            zoo(command, *model, table, "-o", target, *QUICK, *(["-m", "ppca"] if command == "compare" else []))
+        )
+        assert "replaced the run in" in said.err
+        assert "log-likelihood" in worked(zoo("score", target, table)).out
+    assert Path("run/notes.txt").read_text() == "mine"
+    assert Path("run/models/mine/a.txt").read_text() == "mine too"
+    assert not Path("run/models/gaussian").exists()
+    assert Path("run/comparison.json").exists() == (command == "compare")
+    assert not list(away.rglob(".*"))
+    assert Path("link").is_symlink()
+
+
+def test_a_run_comes_back_where_its_successor_cannot_be_put_there(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worked(zoo("fit", "gaussian", "p.csv", "-o", "run", *QUICK))
+    before = {p.name: p.read_bytes() for p in Path("run").iterdir()}
+    move, moves = folder._move, []
+
+    def full(source: Path, target: Path) -> None:
+        moves.append(source)
+        if len(moves) == len(before) + 2:
+            raise OSError(28, "No space left on device")
+        move(source, target)
+
+    monkeypatch.setattr(folder, "_move", full)
+    refused(zoo("fit", "independent", "p.csv", "-o", "run", *QUICK), "No space left")
+    assert {p.name: p.read_bytes() for p in Path("run").iterdir()} == before
+
+
+def test_a_file_of_the_users_in_the_way_of_a_run(away: Path) -> None:
+    worked(zoo("fit", "gaussian", "p.csv", "-o", "run", *QUICK))
+    worked(zoo("score", "run", "p.csv", "-o", "run/scores.parquet"))
+    refused(zoo("compare", "p.csv", "-m", "gaussian", "-o", "run", *QUICK), "did not write: 'scores.parquet'")
+    worked(zoo("fit", "gaussian", "p.csv", "-o", "run", *QUICK))
+    assert len(pd.read_parquet("run/scores.parquet")) == N
+
+
+NO_PLACE = {
+    "manifest of another program": "'foreign' holds something that is not a run",
+    "manifest that is a list": "'list' holds something that is not a run",
+    "link to nothing": "'dangling' is a link to 'nowhere'",
+    "file above": "cannot write to 'p.csv/sub/run'",
+    "name too long": "File name too long",
+}
+
+
+@pytest.mark.parametrize("case", NO_PLACE)
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_where_no_run_can_be_written(command: str, case: str, away: Path) -> None:
+    """Said before the table is read, in one line that names the path, and nothing is left behind."""
+    for name, text in (("foreign", '{"name": "an extension", "version": 3}'), ("list", "[]")):
+        Path(name).mkdir()
+        Path(name, "manifest.json").write_text(text)
+    Path("dangling").symlink_to("nowhere")
+    target = dict(zip(NO_PLACE, ["foreign", "list", "dangling", "p.csv/sub/run", "x" * 300], strict=True))[case]
+    before = sorted(away.rglob("*"))
+    said = zoo(command, *(["gaussian"] if command == "fit" else []), "p.csv", "-o", target, *QUICK)
+    assert target in refused(said, NO_PLACE[case])
+    assert said.err.count("\n") == 1
+    assert sorted(away.rglob("*")) == before
 
 
 # ------------------------------------------------------------------------------------------------------------- schema
@@ -471,6 +549,61 @@ def test_a_damaged_comparison(file: str, how: str, here: Path, tmp_path: Path) -
     assert said.code in (0, 2), said
     if said.code == 2:
         refused(said, "run")
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": "abc"}, "seed = 'abc' is no int"),
+        ({"seed": True}, "seed = True is no int"),
+        ({"seed": -3}, "seed = -3"),
+        ({"seed": 2**70}, f"seed = {2**70}"),
+        ({"model": ["mixture"]}, "model = ['mixture'] is no str"),
+        ({"model": "ppca"}, "says 'ppca', and its recipe 'mixture'"),
+        ({"fit": 3}, "fit = 3 is no dict"),
+        ({"fit": {"evil": 1}}, "damaged"),
+        ({"choices": None}, "choices = None"),
+        ({"n_train": "72"}, "n_train = '72'"),
+        ({"files": []}, "files = [] is no dict"),
+    ],
+)
+def test_a_manifest_with_a_value_of_the_wrong_type(changes: dict, said: str, here: Path, tmp_path: Path) -> None:
+    shutil.copytree("runs/mixture", tmp_path / "run")
+    edit(tmp_path / "run" / "manifest.json", **changes)
+    refused(zoo("score", tmp_path / "run", "p.csv"), said)
+
+
+@pytest.mark.parametrize("model", ["../../mixture", "..", "", "nix", 3, None, ["mixture"], "models/mixture"])
+def test_a_comparison_that_names_a_model_elsewhere(model: object, here: Path, tmp_path: Path) -> None:
+    shutil.copytree("runs/mixture", tmp_path / "mixture")
+    shutil.copytree("runs/both", tmp_path / "run")
+    file = tmp_path / "run" / "comparison.json"
+    lines = json.loads(file.read_text())["models"]
+    edit(file, models=[lines[0] | {"model": model}, *lines[1:]])
+    refused(zoo("score", tmp_path / "run", "p.csv"))
+    said = zoo("report", tmp_path / "run")
+    assert said.code in (0, 2), said
+
+
+def test_a_file_that_was_changed_since_it_was_written(here: Path, tmp_path: Path) -> None:
+    """People may edit what is text, and are told; weights that are not those of the fit are refused."""
+    run = tmp_path / "run"
+    shutil.copytree("runs/mixture", run)
+    assert worked(zoo("score", run, "p.csv")).err == ""
+    (run / "recipe.toml").write_text("# mine\n" + (run / "recipe.toml").read_text())
+    said = worked(zoo("score", run, "p.csv"))
+    assert said.err == f"note: '{run}/recipe.toml' was changed since it was written\n"
+    weights = load_file(run / "weights.safetensors")
+    save_file({name: tensor * 1.001 for name, tensor in weights.items()}, run / "weights.safetensors")
+    refused(zoo("score", run, "p.csv"), "weights.safetensors' was changed")
+    edit(run / "manifest.json", files={})  # a run of an earlier zoo
+    worked(zoo("score", run, "p.csv"))
+    save_file({name: tensor * torch.nan for name, tensor in weights.items()}, run / "weights.safetensors")
+    refused(zoo("score", run, "p.csv"), "not a number")
 
 
 @pytest.mark.parametrize(

@@ -162,12 +162,13 @@ def fit(
     """Fit one model: a tenth of the rows (a fifth below 2,000) chooses, another is held out and scored."""
     from zoo.estimator import Estimator
     from zoo.fitting.choose import pick_device
+    from zoo.folder import check_free, is_run, new_folder
     from zoo.registry import Registry, parse_set
     from zoo.report.page import write_report
-    from zoo.run import check_free, new_folder
     from zoo.table.split import split
 
     check_free(output)
+    wrote = "replaced the run in" if is_run(output) else "wrote"
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget)
     Registry.load(models_file).recipe(model, settings).check()
     chosen, why = pick_device(device)
@@ -200,7 +201,7 @@ def fit(
         note(f"  {tried}: {choice['validation']:.3f} on validation rows")
     note(f"{done.stopped}; {count_of(done.steps, 'step')} ({done.tier}) in {done.seconds:.1f} s")
     say(sentence(scores.to_json()))
-    note(f"wrote {output}")
+    note(f"{wrote} {output}")
 
 
 @app.command()
@@ -217,10 +218,11 @@ def compare(
     """Fit several models to one table and rank them by held-out log-likelihood."""
     from zoo.comparison import compare as run_comparison
     from zoo.fitting.choose import pick_device
+    from zoo.folder import check_free, is_run
     from zoo.registry import parse_set
-    from zoo.run import check_free
 
-    check_free(output)
+    check_free(output, "comparison")
+    wrote = "replaced the run in" if is_run(output) else "wrote"
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget)
     names = None if models is None else split([models])
     reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
@@ -243,7 +245,7 @@ def compare(
     for name, why in result.reasons.items():
         if why.startswith("left out"):
             note(f"{name}: {why}")
-    note(f"wrote {output}/report.html in {time.perf_counter() - started:.0f} s")
+    note(f"{wrote} {output}, see {output}/report.html, in {time.perf_counter() - started:.0f} s")
 
 
 # ---------------------------------------------------------------- verbs on a run

@@ -6,7 +6,6 @@ log-likelihood; differences are paired, row by row, against the best model and a
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -159,7 +158,7 @@ class Comparison:
 
     def save(self, path: str | Path) -> Path:
         """Write the run folder: the ranking, every fitted model, the held-out rows and the report."""
-        with run.new_folder(path) as folder:
+        with run.new_folder(path, "comparison") as folder:
             self._write(folder)
         return Path(path)
 
@@ -174,7 +173,7 @@ class Comparison:
             assert entry.estimator is not None
             assert entry.scores is not None
             entry.estimator.write(folder / "models" / entry.model, score=entry.scores.to_json())
-        run.write_json(folder / run.MANIFEST, run.manifest("comparison", self.seed, table=self.name))
+        run.write_manifest(folder, run.manifest("comparison", self.seed, table=self.name))
         from zoo.report.page import write_report
 
         write_report(folder, estimators={e.model: e.estimator for e in self.scored if e.estimator})
@@ -384,7 +383,7 @@ def _parquet(frame: pd.DataFrame, path: Path) -> None:
 
 def load_comparison(path: str | Path) -> dict[str, Any]:
     """The ranking of a comparison's run folder."""
-    run.read_manifest(path, "comparison")
+    path = Path(path)
+    manifest = run.read_manifest(path, "comparison")
     with run.reading(path):
-        document: dict[str, Any] = json.loads((Path(path) / "comparison.json").read_text(encoding="utf-8"))
-    return document
+        return run.read_ranking(path, manifest)

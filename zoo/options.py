@@ -22,7 +22,7 @@ RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="where to write; the format follows the ending")]
 RunOut = Annotated[Path, typer.Option("-o", "--output", help="the run folder to write")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="of every random choice")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="of every random choice")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="a setting, e.g. program.components=8 or fit.epochs=20")]
 Budget = Annotated[

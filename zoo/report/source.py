@@ -17,7 +17,7 @@ import pandas as pd
 
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
-from zoo.run import read_manifest
+from zoo.run import model_folder, read_manifest
 from zoo.table.schema import Schema
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Source:
     # ---- models
 
     def folder_of(self, model: str) -> Path:
-        return self.folder / "models" / model if self.manifest["kind"] == "comparison" else self.folder
+        return model_folder(self.folder, model) if self.manifest["kind"] == "comparison" else self.folder
 
     def manifest_of(self, model: str) -> dict[str, Any]:
         return read_manifest(self.folder_of(model))
