@@ -497,8 +497,11 @@ def test_a_schema_goes_round(away: Path) -> None:
         return zoo("fit", "gaussian", "p.csv", "-o", "run", "--schema", schema, *more)
 
     worked(fit(said.out))
+    refused(fit(said.out.replace('name = "bill"', 'name = "bill"\nstep = 0.1')), "119 of its cells lie beside")
+    penguins().round({"bill": 1}).to_csv("p.csv", index=False)
     rounded = worked(fit(said.out.replace('name = "bill"', 'name = "bill"\nstep = 0.1')))
     assert "2 rounded columns" in rounded.out
+    assert rounded.err.count("note:") == 0
     refused(fit(said.out.replace('kind = "continuous"', 'knd = "continuous"')), "column 'bill'")
     refused(fit(said.out.replace('name = "bill"', 'name = "bill"\nstepp = 0.1')), "did you mean 'step'?")
     refused(fit("colour = 1\n" + said.out), "key 'colour'")

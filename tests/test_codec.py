@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import warnings
 
@@ -100,7 +101,9 @@ def test_whatever_means_missing_is_not_seen(missing, frame, codec):
     for name in ("float", "int", "rounded"):
         column = frame[name].astype(object)
         column.iloc[3] = missing
-        cells = codec.encode(frame.assign(**{name: column})).cells
+        told = pytest.warns(ZooWarning, match=f"{name}' holds 1 infinite values: .*first in row 3")
+        with told if str(missing).endswith("inf") else contextlib.nullcontext():
+            cells = codec.encode(frame.assign(**{name: column})).cells
         j = codec.schema.names.index(name)
         assert not cells.seen[3, j]
         assert int((~cells.seen).sum()) == 1
@@ -317,7 +320,8 @@ def test_weights_have_mean_one_and_may_be_absent(frame):
     codec = Codec.fit(infer_schema(heavy, weight="w"), heavy)
     assert codec.encode(heavy).weight.numpy() == pytest.approx(np.arange(N) / np.arange(N).mean())
     assert codec.encode(heavy[["float"]]).weight.tolist() == [1.0] * N
-    for bad in (heavy.assign(w=-1.0), heavy.assign(w=0.0), heavy.assign(w=np.nan)):
+    assert codec.encode(heavy.assign(w=0.0)).weight.tolist() == [1.0] * N
+    for bad in (heavy.assign(w=-1.0), heavy.assign(w=np.nan)):
         with pytest.raises(UserError, match="weights in 'w'"):
             codec.encode(bad)
 
@@ -345,6 +349,7 @@ def test_a_conditional_model_reads_what_is_given(build):
     assert kept.score(frame) == pytest.approx(regression, abs=0.1)
     drawn = kept.sample(500, given=pd.DataFrame({"g": [2.0]}))
     assert drawn["x"].mean() == pytest.approx(6.0, abs=0.3)
-    assert list(drawn) == ["x"]
+    assert list(drawn) == ["x", "g"]
+    assert set(drawn["g"]) == {2.0}
     with pytest.raises(UserError, match="conditional: sampling needs values of g"):
         kept.sample(5)

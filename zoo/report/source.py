@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,14 +24,6 @@ T = TypeVar("T")
 SHOWN_ROWS = 3000
 DRAWS = (200, 2000)
 DRAWN_CELLS = 20_000
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without warnings on levels never seen: whoever fitted has had them, and samples hold the reserved level."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZooWarning)
-        yield
 
 
 @dataclass
