@@ -353,3 +353,19 @@ def test_a_conditional_model_reads_what_is_given(build):
     assert set(drawn["g"]) == {2.0}
     with pytest.raises(UserError, match="conditional: sampling needs values of g"):
         kept.sample(5)
+
+
+@pytest.mark.parametrize(
+    ("decimals", "off", "told"),
+    [(0, 1, True), (1, 1, False), (1, 4, False), (1, 5, True)],
+)
+def test_values_beside_a_lattice_are_told(decimals: int, off: int, told: bool) -> None:
+    """Among whole numbers a single one; among decimals those that are more than a lattice may have when it is found."""
+    frame = pd.DataFrame({"x": np.random.default_rng(0).normal(50, 9, size=200).round(decimals)})
+    codec = Codec.fit(infer_schema(frame), frame)
+    moved = frame["x"] + 0.3 * 10.0**-decimals * (np.arange(200) < off)
+    with pytest.warns(ZooWarning, match=f"{off} of its cells lie") if told else contextlib.nullcontext():
+        encoded = codec.encode(frame.assign(x=moved))
+    np.testing.assert_array_equal(codec.decode(encoded.cells.x)["x"], frame["x"])  # they count as the cell they are in
+    almost = frame["x"] * (1 + 1e-15) + 1e-13
+    np.testing.assert_array_equal(codec.decode(codec.encode(frame.assign(x=almost)).cells.x)["x"], frame["x"])

@@ -76,15 +76,21 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"zoo {version('zoo-density')}")
+        raise typer.Exit()
+
+
 @app.callback()
 def _zoo(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="print the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="print the version")
+    ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        print(f"zoo {installed('zoo-density')}")
-        raise typer.Exit()
+    pass
 
 
 # ---------------------------------------------------------------- the registry
@@ -236,8 +242,7 @@ def compare(
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
     """Fit several models to one table and rank them by held-out log-likelihood."""
-    from zoo.comparison import check_request
-    from zoo.comparison import compare as run_comparison
+    from zoo.comparison import check_request, compare_on
     from zoo.fitting.choose import pick_device
     from zoo.folder import check_free, is_run
     from zoo.registry import Registry, parse_set
@@ -254,8 +259,8 @@ def compare(
     if not json_:
         note(f"{count_of(len(frame), 'row')}, {found.measure}; device {chosen} ({why})")
     with Watch(json_) as told:
-        result = run_comparison(
-            frame, names, schema=found, settings=settings, seed=seed, device=device, time_budget=budget,
+        result = compare_on(
+            frame, found, names, settings=settings, seed=seed, device=device, time_budget=budget,
             models_file=models_file, name=name_of(table), reading=reading.kept(frame), told=told,
         )  # fmt: skip
     result.check_asked(names)

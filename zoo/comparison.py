@@ -232,13 +232,38 @@ def compare(
     reading      options with which the table was read from a file; verbs on the run read theirs like it
     told         called with a line of text when something starts or ends
     """
+    check_request(Registry.load(models_file), models, pairs_in(settings, "settings"))
+    frame = read_table(table)
+    split(len(frame), seed_in(seed))  # too few rows are refused before their cells are looked at
+    asked = {"kinds": kinds, "ignore": ignore, "given": given, "group": group, "weight": weight}
+    schema = schema_for(frame, schema, **asked)
+    name = name or (name_of(table) if isinstance(table, str | Path) else "table")
+    return compare_on(
+        frame, schema, models, settings=settings, seed=seed, device=device, time_budget=time_budget,
+        models_file=models_file, name=name, reading=reading, told=told, progress=progress,
+    )  # fmt: skip
+
+
+def compare_on(
+    frame: pd.DataFrame,
+    schema: Schema,
+    models: str | Sequence[str] | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    time_budget: float | str | None = None,
+    models_file: str | None = None,
+    name: str = "table",
+    reading: Mapping[str, Any] | None = None,
+    told: Told | None = None,
+    progress: Any = None,
+) -> Comparison:
+    """As `compare`, on a frame that was read and a schema that was held against it."""
     registry = Registry.load(models_file)
     seed, budget, settings = seed_in(seed), seconds_in(time_budget), pairs_in(settings, "settings")
     models = check_request(registry, models, settings)
-    frame = read_table(table)
     parts = split(len(frame), seed)
-    asked = {"kinds": kinds, "ignore": ignore, "given": given, "group": group, "weight": weight}
-    schema = schema_for(frame, schema, **asked)
     check_parts(schema, frame, {"fit": parts.train, "choose": parts.validation})
     reasons: dict[str, str] = {}
     if models is None:
@@ -263,8 +288,7 @@ def compare(
         options: dict[str, Any] = {"seed": seed, "device": device, "models_file": models_file}
         estimator = Estimator(model, settings=sets[model], schema=schema, **options)
         entries.append(_entry(estimator, train, validation, test, schema, codec, deadline, progress))
-    default = name_of(table) if isinstance(table, str | Path) else "table"
-    result = Comparison(schema, entries, reasons, parts, frame, name or default, seed, dict(reading or {}))
+    result = Comparison(schema, entries, reasons, parts, frame, name, seed, dict(reading or {}))
     for failure in result.failures:
         warnings.warn(failure, ZooWarning, stacklevel=2)
     return result

@@ -26,7 +26,7 @@ from zoo.table.cells import (
     sorted_labels,
     tokens,
 )
-from zoo.table.check import check_schema, check_weight, off_lattice, refuse, warn_infinite
+from zoo.table.check import FEW, check_schema, check_weight, off_lattice, refuse, warn_beside, warn_infinite
 from zoo.table.lattice import clock_step, lattice_step
 from zoo.table.layout import is_number
 from zoo.table.reader import read_table
@@ -307,11 +307,8 @@ def _warn_set_aside(columns: list[Column]) -> None:
 
 def _warn_beside(cells: Cells, column: Column) -> None:
     """Warn of the few cells that lie beside the lattice of the others."""
-    if column.role != "model" or not off_lattice(cells.numbers, column).any():
-        return
-    off = off_lattice(numeric_values(cells.series, column), column)
-    message = f"column {cells.name!r} is rounded to step = {column.step:g} but for {at(cells.series, off)}"
-    warnings.warn(f"{message}: they count as the cell they fall into", ZooWarning, stacklevel=5)
+    if column.role == "model" and off_lattice(cells.numbers, column).any():
+        warn_beside(numeric_values(cells.series, column), column, FEW)
 
 
 def _warn_nearly_numeric(cells: Cells, fate: str = "kept as categorical") -> None:

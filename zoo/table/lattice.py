@@ -14,6 +14,8 @@ _SINGLE = 1.2e-7  # error of a value once stored as float32, relative to itself
 _MOMENT = 1e-4 / 86400  # error of a time in days
 LOOSEST = 0.05
 """An error of so many steps leaves no lattice to tell."""
+SLIGHT = 1e-3
+"""So many steps beside a lattice is on it to a person: 9.899999 is 9.9."""
 
 
 def lattice_step(values: np.ndarray) -> float | None:
@@ -63,12 +65,12 @@ def _coarsest_step(values: np.ndarray, counts: np.ndarray) -> float | None:
 
 
 def beside(values: np.ndarray, step: float) -> np.ndarray:
-    """Which of the values (n,), NaN where missing, lie beside the lattice of a step, by more than floats tell."""
+    """Which of the values (n,), NaN where missing, lie beside the lattice of a step, to a person."""
     there = ~np.isnan(values)
     out = np.zeros(len(values), dtype=bool)
     if there.any():
         v = values[there]
-        out[there] = _distance(v, step) > np.minimum(_tolerance(v, step, _stored(v)), LOOSEST)
+        out[there] = _distance(v, step) > _tolerance(v, step, _stored(v)).clip(SLIGHT, LOOSEST)
     return out
 
 
