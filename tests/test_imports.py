@@ -27,7 +27,7 @@ FLOORS = (
     ("objectives",),
     ("model", "evaluate"),
     ("fitting",),
-    ("run", "catalogue"),
+    ("run", "catalogue", "line_up"),
     ("estimator",),
     ("report",),
     ("comparison",),

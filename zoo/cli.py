@@ -242,9 +242,10 @@ def compare(
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
     """Fit several models to one table and rank them by held-out log-likelihood."""
-    from zoo.comparison import check_request, compare_on
+    from zoo.comparison import compare_on
     from zoo.fitting.choose import pick_device
     from zoo.folder import check_free, is_run
+    from zoo.line_up import check_request
     from zoo.registry import Registry, parse_set
 
     check_free(output, "comparison")

@@ -126,8 +126,8 @@ def warn_infinite(series: pd.Series) -> None:
 def within(values: np.ndarray, column: Column, few: float = FEW) -> np.ndarray:
     """The values (n,) of a modelled column, none beyond its ends; a ZooWarning says which count as others.
 
-    These are the values beside a lattice, where they are more than a share `few` of those there, and those beyond the ends of one, which its end cells hold. A density has no
-    mass beyond its ends: there they are a UserError.
+    These are values beside a lattice, where they are more than a share `few` of those there, and values beyond the ends
+    of one, which its end cells hold. A density has no mass beyond its ends: there they are a UserError.
     """
     warn_beside(values, column, few)
     low = -math.inf if column.lower is None or column.period else column.lower
