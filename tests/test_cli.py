@@ -722,6 +722,7 @@ def test_a_comparison_that_names_a_model_elsewhere(model: object, here: Path, tm
     refused(zoo("score", tmp_path / "run", "p.csv"))
     said = zoo("report", tmp_path / "run")
     assert said.code in (0, 2), said
+    assert "comparison.json' was changed since it was written" in said.err
 
 
 def test_a_file_that_was_changed_since_it_was_written(here: Path, tmp_path: Path) -> None:

@@ -386,10 +386,12 @@ def impute(
 def report(run: RunArg, json_: Json = False, models_file: ModelsFile = None) -> None:
     """Write the HTML page of a run again."""
     from zoo.report.page import write_report
-    from zoo.run import read_manifest, reading
+    from zoo.run import check_unchanged, read_manifest, reading
 
-    read_manifest(run)
+    document = read_manifest(run)
     with reading(run):
+        for name in document.get("files", {}) if document["kind"] == "comparison" else ():
+            check_unchanged(run, document, name)  # models check their own
         page = write_report(run, models_file)
     print_json({"run": str(run), "report": str(page)}) if json_ else say(str(page))
 
