@@ -1,4 +1,4 @@
-"""Cells hidden at random and filled in again: zoo's models beside scikit-learn's iterative imputer and a forest imputer.
+"""Cells hidden at random and filled in again: zoo beside scikit-learn's iterative imputer and a forest imputer.
 
     python -m benchmarks.imputation TABLE [--columns FILE] [--rows 5000] [--hide 0.2] [--seed 0] [-m mixture,chain,vae]
                                           [--ignore GLOB] [-o FILE.md]

@@ -18,9 +18,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import tomli_w
+import torch
+from safetensors.torch import load_file, save_file
 
-from zoo import cli
+from zoo import cli, folder
 from zoo.estimator import Estimator
+from zoo.table.infer import infer_schema
+from zoo.table.reader import read_table
+from zoo.table.writer import write_table
 
 N = 120
 QUICK = ("--set", "fit.steps=5")
@@ -342,6 +348,7 @@ REFUSED = {
     "device": ("fit gaussian p.csv -o x --device tpu", "auto, cpu or cuda"),
     "device that zoo has not": ("fit gaussian p.csv -o x --device mps", "auto, cpu or cuda"),
     "seed": ("fit gaussian p.csv -o x --seed -1", "--seed"),
+    "seed too large": (f"fit gaussian p.csv -o x --seed {2**63}", "--seed"),
     "weight": ("fit gaussian p.csv -o x --weight bil", "did you mean 'bill'?"),
     "group": ("fit gaussian p.csv -o x --group specis", "did you mean 'species'?"),
     "given": ("fit gaussian p.csv -o x --given specis", "did you mean 'species'?"),
@@ -384,8 +391,16 @@ def test_refused_in_one_line(case: str, here: Path) -> None:
 
 
 def test_a_command_that_cannot_run_is_refused_before_the_table_is_read(here: Path) -> None:
-    for arguments in (("gausian", "p.csv", "-o", "x"), ("gaussian", "p.csv", "-o", "keep")):
-        assert len(zoo("fit", *arguments).err.splitlines()) == 1
+    for line in (
+        "fit gausian none.csv -o x",
+        "fit gaussian none.csv -o keep",
+        "compare none.csv -m gausian -o x",
+        "compare none.csv -m mixture -o x --set componnts=3",
+        "compare none.csv -o x --set componnts=3",
+        "compare none.csv -o keep",
+        "impute runs/mixture none.csv -o nowhere/x.csv",
+    ):
+        assert "none.csv" not in refused(zoo(*line.split()))
 
 
 @pytest.mark.parametrize("target", ["keep", "p.csv", "p.csv/run", "/proc/run", "."])
@@ -404,6 +419,81 @@ def test_a_run_replaces_a_run_and_fills_an_empty_folder(away: Path) -> None:
     assert [p.name for p in away.iterdir() if p.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("target", ["run", "run/", ".", "link", "deep/../run"])
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_a_run_is_replaced_wherever_it_is_named_from(command: str, target: str, away: Path) -> None:
+    """The new run is whole, files of the user's own in its folder stay, and what the old run had more is gone."""
+    worked(zoo("compare", "p.csv", "-m", "gaussian", "-o", "run", *QUICK))
+    Path("link").symlink_to("run")
+    Path("deep").mkdir()
+    Path("run/notes.txt").write_text("mine")
+    Path("run/models/mine").mkdir()
+    Path("run/models/mine/a.txt").write_text("mine too")
+    table = away / "p.csv"
+    with contextlib.chdir("run") if target == "." else contextlib.nullcontext():
+        model = ["independent"] if command == "fit" else []
+        said = worked(
+            zoo(command, *model, table, "-o", target, *QUICK, *(["-m", "ppca"] if command == "compare" else []))
+        )
+        assert "replaced the run in" in said.err
+        assert "log-likelihood" in worked(zoo("score", target, table)).out
+    assert Path("run/notes.txt").read_text() == "mine"
+    assert Path("run/models/mine/a.txt").read_text() == "mine too"
+    assert not Path("run/models/gaussian").exists()
+    assert Path("run/comparison.json").exists() == (command == "compare")
+    assert not list(away.rglob(".*"))
+    assert Path("link").is_symlink()
+
+
+def test_a_run_comes_back_where_its_successor_cannot_be_put_there(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worked(zoo("fit", "gaussian", "p.csv", "-o", "run", *QUICK))
+    before = {p.name: p.read_bytes() for p in Path("run").iterdir()}
+    move, moves = folder._move, []
+
+    def full(source: Path, target: Path) -> None:
+        moves.append(source)
+        if len(moves) == len(before) + 2:
+            raise OSError(28, "No space left on device")
+        move(source, target)
+
+    monkeypatch.setattr(folder, "_move", full)
+    refused(zoo("fit", "independent", "p.csv", "-o", "run", *QUICK), "No space left")
+    assert {p.name: p.read_bytes() for p in Path("run").iterdir()} == before
+
+
+def test_a_file_of_the_users_in_the_way_of_a_run(away: Path) -> None:
+    worked(zoo("fit", "gaussian", "p.csv", "-o", "run", *QUICK))
+    worked(zoo("score", "run", "p.csv", "-o", "run/scores.parquet"))
+    refused(zoo("compare", "p.csv", "-m", "gaussian", "-o", "run", *QUICK), "did not write: 'scores.parquet'")
+    worked(zoo("fit", "gaussian", "p.csv", "-o", "run", *QUICK))
+    assert len(pd.read_parquet("run/scores.parquet")) == N
+
+
+NO_PLACE = {
+    "manifest of another program": "'foreign' holds something that is not a run",
+    "manifest that is a list": "'list' holds something that is not a run",
+    "link to nothing": "'dangling' is a link to 'nowhere'",
+    "file above": "cannot write to 'p.csv/sub/run'",
+    "name too long": "File name too long",
+}
+
+
+@pytest.mark.parametrize("case", NO_PLACE)
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_where_no_run_can_be_written(command: str, case: str, away: Path) -> None:
+    """Said before the table is read, in one line that names the path, and nothing is left behind."""
+    for name, text in (("foreign", '{"name": "an extension", "version": 3}'), ("list", "[]")):
+        Path(name).mkdir()
+        Path(name, "manifest.json").write_text(text)
+    Path("dangling").symlink_to("nowhere")
+    target = dict(zip(NO_PLACE, ["foreign", "list", "dangling", "p.csv/sub/run", "x" * 300], strict=True))[case]
+    before = sorted(away.rglob("*"))
+    said = zoo(command, *(["gaussian"] if command == "fit" else []), "p.csv", "-o", target, *QUICK)
+    assert target in refused(said, NO_PLACE[case])
+    assert said.err.count("\n") == 1
+    assert sorted(away.rglob("*")) == before
+
+
 # ------------------------------------------------------------------------------------------------------------- schema
 
 
@@ -419,8 +509,11 @@ def test_a_schema_goes_round(away: Path) -> None:
         return zoo("fit", "gaussian", "p.csv", "-o", "run", "--schema", schema, *more)
 
     worked(fit(said.out))
+    refused(fit(said.out.replace('name = "bill"', 'name = "bill"\nstep = 0.1')), "of its cells lie beside")
+    penguins().round({"bill": 1}).to_csv("p.csv", index=False)
     rounded = worked(fit(said.out.replace('name = "bill"', 'name = "bill"\nstep = 0.1')))
     assert "2 rounded columns" in rounded.out
+    assert rounded.err.count("note:") == 0
     refused(fit(said.out.replace('kind = "continuous"', 'knd = "continuous"')), "column 'bill'")
     refused(fit(said.out.replace('name = "bill"', 'name = "bill"\nstepp = 0.1')), "did you mean 'step'?")
     refused(fit("colour = 1\n" + said.out), "key 'colour'")
@@ -433,6 +526,126 @@ def test_a_schema_goes_round(away: Path) -> None:
     refused(fit(said.out, "--kind", "*=continuous"), "--kind cannot be added")
     schema.write_bytes(bytes(range(256)))
     refused(zoo("fit", "gaussian", "p.csv", "-o", "run", "--schema", schema), "not text")
+
+
+NUMBERS = {"kind": "continuous"}
+SCHEMAS = {
+    "a count below zero": ({"bill": {"kind": "count"}}, 2, "is count and needs numbers >= 0, not '-"),
+    "a step beside the cells": ({"mass": NUMBERS | {"step": 7.5}}, 2, "of its cells lie beside that lattice (first "),
+    "a step beside a few": (
+        {"mass": NUMBERS | {"step": 10.0}},
+        0,
+        "'mass' is continuous with step = 10, and 40 of its",
+    ),
+    "an infinite step": ({"mass": NUMBERS | {"step": np.inf}}, 2, "'mass', key 'step': Input should be a finite"),
+    "a step that is none": ({"mass": NUMBERS | {"step": np.nan}}, 2, "column 'mass', key 'step'"),
+    "a step too fine": ({"mass": NUMBERS | {"step": 1e-300}}, 2, "too fine for floats to tell"),
+    "an end before the cells": ({"bill": NUMBERS | {"lower": 0.0}}, 2, "beyond its end 0"),
+    "few levels": ({"species": {"kind": "categorical", "levels": ["Dodo"]}}, 2, "120 of the 120 cells of column"),
+    "a level less": ({"species": {"kind": "categorical", "levels": ["Adelie", "Gentoo"]}}, 0, "(first in row 0)"),
+    "a column less": ({"bill": None}, 0, "note: columns that the schema does not list are left out: 'bill'\n"),
+    "text as numbers": ({"species": NUMBERS}, 2, "needs numbers, not 'Chinstrap' in row 0"),
+}
+
+
+@pytest.mark.parametrize("command", ["fit", "compare"])
+@pytest.mark.parametrize("case", SCHEMAS)
+def test_a_schema_is_held_against_the_table(case: str, command: str, away: Path) -> None:
+    """Said once, of the whole table and in its rows, before anything is fitted."""
+    changes, code, told = SCHEMAS[case]
+    table = penguins()
+    if case == "a step beside a few":
+        table["mass"] = (table["mass"] / 10).round() * 10 + (table.index % 3 == 0)
+    table.to_csv("p.csv", index=False)
+    numbers, levels = {"kind": "continuous"}, {"kind": "categorical", "levels": ["Adelie", "Chinstrap", "Gentoo"]}
+    columns = {"mass": numbers, "bill": numbers, "sex": {"kind": "ignored"}, "species": levels} | changes
+    entries = [{"name": name, **entry} for name, entry in columns.items() if entry]
+    Path("s.toml").write_text(tomli_w.dumps({"column": entries}))
+    model = ["independent", "p.csv"] if command == "fit" else ["p.csv", "-m", "independent"]
+    said = zoo(command, *model, "-o", "run", "--schema", "s.toml")
+    assert told in (worked(said).err if code == 0 else refused(said))
+    assert said.err.count("note:") == (code == 0)
+
+
+def test_the_rows_of_messages_are_those_of_the_table(away: Path) -> None:
+    changed(penguins(), "species", "Dodo").to_csv("p.csv", index=False)
+    schema = infer_schema(penguins())
+    Path("s.toml").write_text(schema.to_toml())
+    said = worked(zoo("fit", "independent", "p.csv", "-o", "run", "--schema", "s.toml"))
+    assert said.err.count("'Dodo', never seen before (first in row 5)") == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        (
+            "mass",
+            3500.5,
+            "is integer with step = 1, and 1 of its cells lie beside that lattice (first 3500.5 in row 5)",
+        ),
+        ("mass", 3500 + 1e-9, ""),
+        ("bill", 3.14159, ""),
+        ("mass", np.inf, "column 'mass' holds 1 infinite values: they count as missing (first in row 5)"),
+        ("bill", -np.inf, "column 'bill' holds 1 infinite values: they count as missing (first in row 5)"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["score", "cluster", "impute"])
+def test_cells_that_count_as_others_are_told(verb: str, column: str, value: float, told: str, here: Path) -> None:
+    text = changed(penguins(), column, value).to_csv(index=False).encode()
+    said = worked(zoo(verb, "runs/mixture", "-", stdin=text))
+    assert told in said.err
+    assert said.err.count("note:") == bool(told)
+
+
+def test_text_among_numbers_is_told_though_it_makes_a_column_look_like_an_identifier(away: Path) -> None:
+    changed(penguins(), "bill", "oops").to_csv("t.csv", index=False)
+    said = worked(zoo("inspect", "t.csv"))
+    assert "'bill' is 99.2% numbers, but holds 'oops' in row 5: set aside; if these mean missing" in said.err
+    assert "--missing 'oops'" in said.err
+    assert 'name = "bill"\nkind = "continuous"' in worked(zoo("inspect", "t.csv", "--missing", "oops")).out
+
+
+# ---------------------------------------------------------------------------------------------- read as the fit's was
+
+
+def test_a_table_is_read_as_that_of_the_fit(away: Path) -> None:
+    """Tokens, names and separator of the fit hold for the verbs, unless others are given or the table has its own."""
+    table = penguins()
+    table.fillna({"bill": -999}).to_csv("p.csv", index=False)
+    table.fillna({"bill": -999}).to_csv("bare.csv", index=False, header=False, sep="~")
+    Path("names.txt").write_text("\n".join(table))
+    flags = ("--missing", "-999", "--sep", "~", "--no-header", "--columns", "names.txt")
+    worked(zoo("fit", "mixture", "bare.csv", "-o", "run", *flags, "--set", "components=2", *QUICK))
+    kept = json.loads(Path("run/manifest.json").read_text())["reading"]
+    assert kept == {"missing": ["-999"], "sep": "~", "header": False, "columns": list(table)}
+    told = worked(zoo("score", "run", "bare.csv", "--json")).json
+    assert told == worked(zoo("score", "run", "bare.csv", *flags, "--json")).json
+    table.to_parquet("p.parquet")
+    for same in ("p.csv", "p.parquet"):
+        assert worked(zoo("score", "run", same, "--json")).json == told
+    np.testing.assert_allclose(Estimator.load("run").score("bare.csv"), told["log_likelihood"])
+    other = worked(zoo("score", "run", "p.csv", "--missing", "-1", "--json")).json
+    assert other["log_likelihood"] < told["log_likelihood"] - 1
+    filled = worked(zoo("impute", "run", "bare.csv"))
+    assert "-999" not in filled.out
+    assert filled.err == ""
+    worked(zoo("compare", "bare.csv", "-m", "gaussian", "-o", "both", *flags, *QUICK))
+    for run in ("both", "both/models/gaussian"):
+        assert json.loads(Path(run, "manifest.json").read_text())["reading"] == kept
+    assert worked(zoo("score", "both", "bare.csv")).out == worked(zoo("score", "both", "p.csv")).out
+
+
+def test_an_index_of_parquet_comes_back_as_the_index(here: Path, tmp_path: Path) -> None:
+    frame = penguins().set_axis(pd.Index([f"bird {i}" for i in range(N)], name="who"))
+    for ending in ("parquet", "feather"):
+        source, target = tmp_path / f"t.{ending}", tmp_path / f"o.{ending}"
+        write_table(frame, source)
+        for verb in ("impute", "score", "cluster"):
+            worked(zoo(verb, "runs/mixture", source, "-o", target))
+            pd.testing.assert_index_equal(read_table(target).index, frame.index)
+        assert list(read_table(tmp_path / f"t.{ending}")) == list(frame)
+    worked(zoo("impute", "runs/mixture", tmp_path / "t.parquet", "-o", tmp_path / "o.csv"))
+    assert list(pd.read_csv(tmp_path / "o.csv")) == ["who", *frame]
 
 
 # ------------------------------------------------------------------------------------------------------- damaged runs
@@ -471,6 +684,62 @@ def test_a_damaged_comparison(file: str, how: str, here: Path, tmp_path: Path) -
     assert said.code in (0, 2), said
     if said.code == 2:
         refused(said, "run")
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": "abc"}, "seed = 'abc' is no int"),
+        ({"seed": True}, "seed = True is no int"),
+        ({"seed": -3}, "seed = -3"),
+        ({"seed": 2**70}, f"seed = {2**70}"),
+        ({"model": ["mixture"]}, "model = ['mixture'] is no str"),
+        ({"model": "ppca"}, "says 'ppca', and its recipe 'mixture'"),
+        ({"fit": 3}, "fit = 3 is no dict"),
+        ({"fit": {"evil": 1}}, "damaged"),
+        ({"choices": None}, "choices = None"),
+        ({"n_train": "72"}, "n_train = '72'"),
+        ({"files": []}, "files = [] is no dict"),
+    ],
+)
+def test_a_manifest_with_a_value_of_the_wrong_type(changes: dict, said: str, here: Path, tmp_path: Path) -> None:
+    shutil.copytree("runs/mixture", tmp_path / "run")
+    edit(tmp_path / "run" / "manifest.json", **changes)
+    refused(zoo("score", tmp_path / "run", "p.csv"), said)
+
+
+@pytest.mark.parametrize("model", ["../../mixture", "..", "", "nix", 3, None, ["mixture"], "models/mixture"])
+def test_a_comparison_that_names_a_model_elsewhere(model: object, here: Path, tmp_path: Path) -> None:
+    shutil.copytree("runs/mixture", tmp_path / "mixture")
+    shutil.copytree("runs/both", tmp_path / "run")
+    file = tmp_path / "run" / "comparison.json"
+    lines = json.loads(file.read_text())["models"]
+    edit(file, models=[lines[0] | {"model": model}, *lines[1:]])
+    refused(zoo("score", tmp_path / "run", "p.csv"))
+    said = zoo("report", tmp_path / "run")
+    assert said.code in (0, 2), said
+    assert "comparison.json' was changed since it was written" in said.err
+
+
+def test_a_file_that_was_changed_since_it_was_written(here: Path, tmp_path: Path) -> None:
+    """People may edit what is text, and are told; weights that are not those of the fit are refused."""
+    run = tmp_path / "run"
+    shutil.copytree("runs/mixture", run)
+    assert worked(zoo("score", run, "p.csv")).err == ""
+    (run / "recipe.toml").write_text("# mine\n" + (run / "recipe.toml").read_text())
+    said = worked(zoo("score", run, "p.csv"))
+    assert said.err == f"note: '{run}/recipe.toml' was changed since it was written\n"
+    weights = load_file(run / "weights.safetensors")
+    save_file({name: tensor * 1.001 for name, tensor in weights.items()}, run / "weights.safetensors")
+    refused(zoo("score", run, "p.csv"), "weights.safetensors' was changed")
+    edit(run / "manifest.json", files={})  # a run of an earlier zoo
+    worked(zoo("score", run, "p.csv"))
+    save_file({name: tensor * torch.nan for name, tensor in weights.items()}, run / "weights.safetensors")
+    refused(zoo("score", run, "p.csv"), "not a number")
 
 
 @pytest.mark.parametrize(
@@ -586,6 +855,89 @@ def test_conditional_sampling_follows_its_condition(here: Path) -> None:
     by_species = penguins().groupby("species")["mass"].mean()
     drawn = {species: mean(species) for species in by_species.index}
     assert drawn["Adelie"] <= drawn["Chinstrap"]
+
+
+def test_values_given_come_back(away: Path) -> None:
+    """In the order of the table; commas part several, and one without an equals sign behind it is part of a value."""
+    table = penguins().replace({"species": {"Gentoo": "Gentoo, big"}})
+    table.to_csv("p.csv", index=False)
+    worked(zoo("fit", "mixture", "p.csv", "-o", "run", "--given", "mass,species", "--set", "components=2", *QUICK))
+    for given in (["mass=3000,species=Gentoo, big"], ["mass=3000", "species=Gentoo, big"]):
+        flags = [part for one in given for part in ("--given", one)]
+        drawn = pd.read_csv(io.StringIO(worked(zoo("sample", "run", "-n", 5, *flags)).out))
+        assert list(drawn) == list(table)
+        assert set(drawn["mass"]) == {3000}
+        assert set(drawn["species"]) == {"Gentoo, big"}
+    table.assign(mass=np.nan).to_csv("holes.csv", index=False)
+    assert "its 120 missing cells cannot be filled" in worked(zoo("impute", "run", "holes.csv")).err
+
+
+def test_a_grid_says_what_it_chose(away: Path) -> None:
+    said = worked(zoo("fit", "gmm", "p.csv", "-o", "run", "--set", "components={grid=[1,2]}", *QUICK))
+    assert said.err.count("components = ") == 2
+    assert said.err.count("on validation rows, chosen") == 1
+    settings = zoo("fit", "gmm", "p.csv", "-o", "run", "--set", "components={grid=[1,2]}", *QUICK, "--json").json[
+        "settings"
+    ]
+    assert f"components = {settings['program.components']}: " in next(x for x in said.err.splitlines() if "chosen" in x)
+
+
+def test_clusters_that_have_no_place_are_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    centre = 30 * rng.integers(14, size=(280, 1))
+    frame = pd.DataFrame(centre + rng.normal(size=(280, 14)), columns=[f"c{i}" for i in range(14)])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    worked(
+        zoo(
+            "fit",
+            "gmm",
+            tmp_path / "t.csv",
+            "-o",
+            tmp_path / "run",
+            "--set",
+            "components=14",
+            "--set",
+            "covariance=diagonal",
+        )
+    )
+    said = worked(zoo("cluster", tmp_path / "run", tmp_path / "t.csv")).out
+    found = len(worked(zoo("cluster", tmp_path / "run", tmp_path / "t.csv", "--json")).json["sizes"])
+    assert found > 11
+    assert f"{found} clusters, of which the 11 largest are shown" in said
+
+
+def test_models_that_fail_are_named(away: Path) -> None:
+    """A comparison works where one of those asked for does, and says which did not; else it is refused."""
+    broken = ("--set", "fit.learning_rate=1e30", "--set", "fit.steps=9", "--set", "components=2")
+    said = worked(zoo("compare", "p.csv", "-m", "gmm,vae", "-o", "run", *broken))
+    assert re.search(r"note: model 'vae' could not be fitted: .*not finite", said.err)
+    document = worked(zoo("compare", "p.csv", "-m", "gmm,vae", "-o", "run", *broken, "--json")).json
+    assert any("model 'vae' could not be fitted" in line for line in document["warnings"])
+    said = zoo("compare", "p.csv", "-m", "vae,nsf", "-o", "none", *broken[:4])
+    assert "vae: " in refused(said, "no model could be fitted", "nsf: ")
+    assert not Path("none").exists()
+
+
+def test_the_version() -> None:
+    assert re.fullmatch(r"zoo \d+\.\d+\.\d+\n", worked(zoo("--version")).out)
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("show gausian", "did you mean 'gaussian'?"),
+        ("score nowhere p.csv", "makes one"),
+        ("fit gaussian p.csv -o x --seed -1", "--help"),
+        ("compair", "--help"),
+        ("compare p.csv -o x --set componnts=3", "did you mean 'components'?"),
+    ],
+)
+def test_an_error_as_json(line: str, remedy: str, here: Path) -> None:
+    said = zoo(*line.split(), "--json")
+    assert said.code == 2
+    assert set(said.json) == {"error", "remedy"}
+    assert remedy in said.json["remedy"]
+    assert said.err == f"zoo: {said.json['error']}; {said.json['remedy']}\n"
 
 
 def test_cluster_agrees_with_the_estimator(here: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import warnings
 
@@ -100,7 +101,9 @@ def test_whatever_means_missing_is_not_seen(missing, frame, codec):
     for name in ("float", "int", "rounded"):
         column = frame[name].astype(object)
         column.iloc[3] = missing
-        cells = codec.encode(frame.assign(**{name: column})).cells
+        told = pytest.warns(ZooWarning, match=f"{name}' holds 1 infinite values: .*first in row 3")
+        with told if str(missing).endswith("inf") else contextlib.nullcontext():
+            cells = codec.encode(frame.assign(**{name: column})).cells
         j = codec.schema.names.index(name)
         assert not cells.seen[3, j]
         assert int((~cells.seen).sum()) == 1
@@ -317,7 +320,8 @@ def test_weights_have_mean_one_and_may_be_absent(frame):
     codec = Codec.fit(infer_schema(heavy, weight="w"), heavy)
     assert codec.encode(heavy).weight.numpy() == pytest.approx(np.arange(N) / np.arange(N).mean())
     assert codec.encode(heavy[["float"]]).weight.tolist() == [1.0] * N
-    for bad in (heavy.assign(w=-1.0), heavy.assign(w=0.0), heavy.assign(w=np.nan)):
+    assert codec.encode(heavy.assign(w=0.0)).weight.tolist() == [1.0] * N
+    for bad in (heavy.assign(w=-1.0), heavy.assign(w=np.nan)):
         with pytest.raises(UserError, match="weights in 'w'"):
             codec.encode(bad)
 
@@ -345,6 +349,23 @@ def test_a_conditional_model_reads_what_is_given(build):
     assert kept.score(frame) == pytest.approx(regression, abs=0.1)
     drawn = kept.sample(500, given=pd.DataFrame({"g": [2.0]}))
     assert drawn["x"].mean() == pytest.approx(6.0, abs=0.3)
-    assert list(drawn) == ["x"]
+    assert list(drawn) == ["x", "g"]
+    assert set(drawn["g"]) == {2.0}
     with pytest.raises(UserError, match="conditional: sampling needs values of g"):
         kept.sample(5)
+
+
+@pytest.mark.parametrize(
+    ("decimals", "off", "told"),
+    [(0, 1, True), (1, 1, False), (1, 4, False), (1, 5, True)],
+)
+def test_values_beside_a_lattice_are_told(decimals: int, off: int, told: bool) -> None:
+    """Among whole numbers a single one; among decimals those that are more than a lattice may have when it is found."""
+    frame = pd.DataFrame({"x": np.random.default_rng(0).normal(50, 9, size=200).round(decimals)})
+    codec = Codec.fit(infer_schema(frame), frame)
+    moved = frame["x"] + 0.3 * 10.0**-decimals * (np.arange(200) < off)
+    with pytest.warns(ZooWarning, match=f"{off} of its cells lie") if told else contextlib.nullcontext():
+        encoded = codec.encode(frame.assign(x=moved))
+    np.testing.assert_array_equal(codec.decode(encoded.cells.x)["x"], frame["x"])  # they count as the cell they are in
+    almost = frame["x"] * (1 + 1e-15) + 1e-13
+    np.testing.assert_array_equal(codec.decode(codec.encode(frame.assign(x=almost)).cells.x)["x"], frame["x"])

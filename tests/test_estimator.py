@@ -13,6 +13,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -20,6 +21,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import zoo
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
+from zoo.table.split import split
 
 QUICK = {"components": 2, "restarts": 1, "fit.steps": 5}
 
@@ -134,6 +136,84 @@ def test_what_is_no_table(bad: Any, said: str) -> None:
             quick().fit(bad)
 
 
+OPTIONS = {
+    "seed": [(None, "seed=None"), (1.5, "no whole number"), (-1, "at least 0"), (2**63, "below"), (True, "whole")],
+    "time_budget": [(0, "length of time"), (-1, "length of time"), ("soon", "10m"), (np.nan, "90s"), ([3], "1h")],
+    "kinds": [(["a"], "values by name"), ({"a": 3}, "no kind 3"), ("continuous", "values by name")],
+    "schema": [({"a": "continuous"}, "not a dict"), ("nowhere.toml", "no schema file"), (3, "not a int")],
+    "ignore": [("no", "--ignore 'no' matches no column"), (3, "no list of names"), ({"a": 1}, "no list of names")],
+    "given": [("no", "--given 'no' matches no column")],
+    "settings": [(3, "values by name"), ([3], "values by name")],
+    "model": [(3, "no model is called 3"), ("gnm", "did you mean 'gmm'"), (["gmm"], "no model is called")],
+    "weight": [(3, "no column '3'")],
+}
+
+
+@pytest.mark.parametrize(("option", "value", "said"), [(o, *case) for o, cases in OPTIONS.items() for case in cases])
+def test_options_of_the_wrong_type(option: str, value: Any, said: str, continuous: pd.DataFrame) -> None:
+    """Refused by the fit and by a comparison, in one line, and not when the estimator is made."""
+    made = Estimator("gmm", **{"settings": {"components": 2}, "device": "cpu"}).set_params(**{option: value})
+    with pytest.raises(UserError, match=said):
+        made.fit(continuous)
+    if option not in ("model",):
+        with pytest.raises(UserError, match=said):
+            zoo.compare(continuous, "gmm", **{"device": "cpu", option: value})
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "said"),
+    [
+        *(("sample", {"n_samples": n}, said) for n, said in ((0, "at least 1"), (2.5, "whole"), ("3", "whole"))),
+        *(("sample", {"seed": seed}, said) for seed, said in ((-1, "at least 0"), (1.5, "whole"), (2**63, "below"))),
+        *(("impute", {name: 0}, "at least 1") for name in ("draws", "particles")),
+        *(("impute", {name: 1.5}, "whole") for name in ("draws", "particles")),
+        *(("log_likelihood", {"particles": n}, said) for n, said in ((0, "at least 1"), ("9", "whole"))),
+    ],
+)
+def test_arguments_of_verbs_of_the_wrong_type(
+    verb: str, arguments: dict[str, Any], said: str, estimator: Any, mixed: pd.DataFrame
+) -> None:
+    call = getattr(estimator("mixture", "mixed"), verb)
+    with pytest.raises(UserError, match=said):
+        call(**arguments) if verb == "sample" else call(mixed, **arguments)
+
+
+def test_a_text_is_one_name(continuous: pd.DataFrame) -> None:
+    table = continuous.rename(columns={"a": "ab"})
+    assert quick(ignore="ab").fit(table).schema_.names == ("b", "c")
+    assert [c.name for c in quick(given="ab").fit(table).schema_.given_columns] == ["ab"]
+    assert "gmm" in zoo.compare(table, "gmm", settings={"components": 1}, device="cpu").table.index
+    for models, said in (([3], "no model is called '3'"), (3, "no list of names")):
+        with pytest.raises(UserError, match=said):
+            zoo.compare(table, models)
+    assert quick(time_budget="10s").fit(table).schema_.names == ("ab", "b", "c")
+
+
+def test_a_schema_may_be_a_path_and_is_held_against_the_table(complete_mixed: pd.DataFrame, tmp_path: Path) -> None:
+    schema = zoo.infer_schema(complete_mixed)
+    (tmp_path / "s.toml").write_text(schema.to_toml())
+    fitted = quick(schema=tmp_path / "s.toml").fit(complete_mixed)
+    assert fitted.schema_.names == quick(schema=schema).fit(complete_mixed).schema_.names
+    assert repr(quick(schema=schema).fit).count("Column") == 0
+    with pytest.raises(UserError, match="kinds cannot be added"):
+        quick(schema=schema, kinds={"*": "continuous"}).fit(complete_mixed)
+    weight = np.where(complete_mixed["height"] > 0, 10.0, 0.1)
+    plain, heavy = quick(schema=schema).fit(complete_mixed), quick(schema=schema).fit(complete_mixed, None, weight)
+    assert heavy.sample(500)["height"].mean() > plain.sample(500)["height"].mean()
+
+
+def test_a_grid_goes_over_settings(continuous: pd.DataFrame) -> None:
+    search = GridSearchCV(quick(), {"settings__components": [1, 2]}, cv=2).fit(continuous)
+    assert search.best_estimator_.get_params()["settings"] == {
+        **QUICK,
+        **{"components": search.best_params_["settings__components"]},
+    }
+    chosen = Estimator("gmm", settings={"components": {"grid": [1, 2]}}, device="cpu").fit(continuous)
+    values = [choice["validation"] for choice in chosen.choices_]
+    assert chosen.chosen_ == chosen.choices_[int(np.argmax(values))]["settings"]
+    assert quick().fit(continuous).chosen_ == {}
+
+
 # ------------------------------------------------------------------------------------------------------------ numbers
 
 
@@ -181,6 +261,24 @@ def test_weights(continuous: pd.DataFrame) -> None:
         clone(model).fit(continuous.rename(columns={"a": "sample_weight"}), sample_weight=weight)
 
 
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        (np.ones(3), r"shape \(3,\), and the table 200 rows"),
+        (np.ones((200, 1)), "give one for each"),
+        (["heavy"] * 200, "a number for each row"),
+        (np.full(200, np.nan), "needs a number in every row"),
+        (-np.ones(200), "numbers >= 0"),
+        (np.zeros(200), "every weight"),
+        (np.arange(200) == split(200, 0, test=False).train[0], "none of the 40 rows that choose has a weight above 0"),
+        (np.arange(200) == split(200, 0, test=False).validation[0], "none of the 160 rows that fit has a weight"),
+    ],
+)
+def test_weights_that_cannot_be(weight: Any, said: str, continuous: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match=said):
+        Estimator("gaussian", device="cpu").fit(continuous, sample_weight=weight)
+
+
 # -------------------------------------------------------------------------------------------------------------- draws
 
 
@@ -214,6 +312,25 @@ def test_samples_have_the_dtypes_of_the_table() -> None:
     assert not again.sample(50, seed=2).equals(drawn)
 
 
+def test_labels_and_categories_come_back_as_they_were(mixed: pd.DataFrame) -> None:
+    """Labels that are no text, levels that no row has, and categories that are numbers."""
+    table = mixed.dropna().reset_index(drop=True)
+    rare = pd.CategoricalDtype(["grün", "violet", "red", "blue", "green"])
+    table = table.assign(colour=table["colour"].astype(rare), smoker=table["smoker"].astype("category"))
+    levels = pd.MultiIndex.from_product([["p"], table.columns], names=["u", "v"])
+    for labels in (pd.RangeIndex(5), levels, pd.Index([0, "b", 2.5, ("x", 1), "e"])):
+        frame = table.set_axis(labels, axis=1)
+        fitted = quick().fit(frame)
+        holes = frame.copy()
+        holes.iloc[3, :2] = np.nan
+        for back in (fitted.sample(20), fitted.impute(holes), *fitted.impute(holes, draws=2)):
+            pd.testing.assert_index_equal(back.columns, frame.columns)
+            assert back.iloc[:, 4].dtype == rare
+            assert back.iloc[:, 3].dtype == frame.iloc[:, 3].dtype
+    part = table.set_axis(levels, axis=1)
+    assert list(quick(ignore=[str(levels[0])]).fit(part).sample(2).columns) == list(levels[1:])
+
+
 def test_impute_keeps_what_was_seen() -> None:
     frame = odd_frame()
     frame["small"] = frame["small"].astype("Int8")
@@ -244,7 +361,13 @@ def test_given(complete_mixed: pd.DataFrame) -> None:
     fitted = quick("mixture", given=["colour"]).fit(complete_mixed)
     assert "given colour" in fitted.log_likelihood(complete_mixed).measure
     drawn = fitted.sample(6, given=pd.DataFrame({"colour": ["red", "blue"]}))
-    assert list(drawn) == [name for name in complete_mixed if name != "colour"]
+    assert list(drawn) == list(complete_mixed)
+    assert drawn["colour"].tolist() == ["red", "blue"] * 3
+    for same in ({"colour": ["red", "blue"]}, {"colour": ["red", "blue"], "more": 1}):
+        pd.testing.assert_frame_equal(fitted.sample(6, given=same), drawn)
+    assert fitted.sample(2, given={"colour": "red"})["colour"].tolist() == ["red", "red"]
+    with pytest.raises(UserError, match="the columns are no table"):
+        fitted.sample(6, given={"colour": ["red", "blue"], "more": [1, 2, 3]})
     assert len(fitted.sample(5, given=complete_mixed)) == 5  # further columns do no harm
     with pytest.raises(UserError, match="sampling needs values of colour"):
         fitted.sample(5)
@@ -254,6 +377,9 @@ def test_given(complete_mixed: pd.DataFrame) -> None:
         fitted.sample(5, given=pd.DataFrame({"colour": ["rot"]}))
     with pytest.raises(UserError, match="no column 'colour'"):
         fitted.score(complete_mixed.drop(columns="colour"))
+    holes = complete_mixed.assign(colour=complete_mixed["colour"].where(complete_mixed.index != 4))
+    with pytest.warns(ZooWarning, match=r"'colour' is conditioned upon: its 1 missing cells .*first in row 4"):
+        assert fitted.impute(holes).isna().sum().sum() == 1
     with pytest.raises(UserError, match="without given columns"):
         quick().fit(complete_mixed).sample(5, given=complete_mixed)
 

@@ -19,6 +19,7 @@ PACKAGE = Path(zoo.__file__).parent
 # ground first: a room imports from floors below its own, and rooms of one floor know nothing of each other
 FLOORS = (
     ("errors",),
+    ("folder", "arguments"),
     ("table", "networks", "targets", "scope"),
     ("rows", "recipe"),
     ("sites", "em", "registry"),
@@ -26,7 +27,7 @@ FLOORS = (
     ("objectives",),
     ("model", "evaluate"),
     ("fitting",),
-    ("run", "catalogue"),
+    ("run", "catalogue", "line_up"),
     ("estimator",),
     ("report", "streaming"),
     ("comparison",),

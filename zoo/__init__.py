@@ -64,10 +64,14 @@ def fit(model: str, table: Any, **options: Any) -> Estimator:
     models_file) go to it; every other one is a setting of the model: zoo.fit("vae", df, dim=4). A dotted setting goes
     in `settings={"fit.epochs": 20}`.
     """
+    from zoo.arguments import pairs_in
     from zoo.estimator import Estimator
 
     known = set(Estimator().get_params()) - {"model", "settings"}
-    settings = {**options.pop("settings", {}), **{k: options.pop(k) for k in list(options) if k not in known}}
+    settings = {
+        **pairs_in(options.pop("settings", None), "settings"),
+        **{k: options.pop(k) for k in list(options) if k not in known},
+    }
     return Estimator(model, settings=settings, **options).fit(table)
 
 

@@ -1,6 +1,7 @@
 """The command line: arguments in, one line or one table or one JSON document out. No statistics in here.
 
-Bad input is one line on standard error and exit code 2; a traceback only with --debug.
+Bad input is one line on standard error and exit code 2, with --json a document {"error", "remedy"} on standard output
+too; a traceback only with --debug.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table as Grid
 
-from zoo.errors import UserError, ZooWarning, nearest
+from zoo.arguments import seconds_in
+from zoo.errors import UserError, ZooWarning, nearest, quiet
 from zoo.options import (
     Budget,
     Columns,
@@ -42,7 +44,7 @@ from zoo.options import (
     Sets,
     TableArg,
     Weight,
-    seconds_in,
+    assignments,
     split,
 )
 from zoo.table.files import name_of
@@ -50,6 +52,7 @@ from zoo.terminal import (
     INTERRUPTED,
     Watch,
     as_grid,
+    clusters_shown,
     count_of,
     give,
     give_up,
@@ -75,6 +78,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"zoo {version('zoo-density')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _zoo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    pass
+
 
 # ---------------------------------------------------------------- the registry
 
@@ -166,14 +187,16 @@ def fit(
     """Fit one model: a tenth of the rows (a fifth below 2,000) chooses, another is held out and scored."""
     from zoo.estimator import Estimator
     from zoo.fitting.choose import pick_device
+    from zoo.folder import check_free, is_run, new_folder
     from zoo.registry import Registry, parse_set
     from zoo.report.page import write_report
-    from zoo.run import check_free, new_folder
+    from zoo.table.check import check_parts
     from zoo.table.split import split
     from zoo.table.stream import SOME
 
     check_free(output)
-    settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget)
+    wrote = "replaced the run in" if is_run(output) else "wrote"
+    settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget, "--time-budget")
     Registry.load(models_file).recipe(model, settings).check()
     chosen, why = pick_device(device)
     reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
@@ -185,21 +208,22 @@ def fit(
     estimator = Estimator(model, settings=settings, schema=found, **options)
     if not json_:
         note(f"{model} on {len(parts.train)} rows, {found.measure}; device {chosen} ({why}); {memory(frame)}")
+    check_parts(found, frame, {"fit": parts.train, "choose": parts.validation})
     train, validation, test = (frame.iloc[i] for i in parts)
+    if stream is not None:
+        note(f"{stream.rows:,} rows are read part by part; {len(frame):,} of them, drawn at random, say how to start")
+        stream = stream.leaving_out(frame.index[[*parts.validation, *parts.test]].to_numpy())
     with Watch(json_) as told:
-        if stream is not None:
-            note(
-                f"{stream.rows:,} rows are read part by part; {len(frame):,} of them, drawn at random, say how to start"
-            )
-            stream = stream.leaving_out(frame.index[[*parts.validation, *parts.test]].to_numpy())
         estimator.fit_parts(train, validation, found, progress=told(model), stream=stream)
-    scores = estimator.log_likelihood(test)
+    estimator.reading_ = reading.kept(frame)
+    with quiet():  # what is to be said of these cells was said of the whole table
+        scores = estimator.log_likelihood(test)
     done = estimator.fitted_
     document = {
         "model": model, "seconds": done.seconds, "epochs": done.epochs, "steps": done.steps, "step_tier": done.tier,
         "loss": done.loss, "log_likelihood": scores.mean, "standard_error": scores.standard_error,
         "bound": scores.bound, "measure": scores.measure, "stopped": done.stopped, "device": str(chosen),
-        "run": str(output),
+        "settings": estimator.chosen_, "run": str(output),
     }  # fmt: skip
     with new_folder(output) as folder:
         estimator.write(folder, score=scores.to_json(), table=name_of(table))
@@ -208,10 +232,11 @@ def fit(
         return print_json(document)
     for choice in estimator.choices_:
         tried = ", ".join(f"{k} = {v}" for k, v in choice["settings"].items())
-        note(f"  {tried}: {choice['validation']:.3f} on validation rows")
+        chosen = ", chosen" * (choice["settings"] == estimator.chosen_)
+        note(f"  {tried}: {choice['validation']:.3f} on validation rows{chosen}")
     note(f"{done.stopped}; {count_of(done.steps, 'step')} ({done.tier}) in {done.seconds:.1f} s")
     say(sentence(scores.to_json()))
-    note(f"wrote {output}")
+    note(f"{wrote} {output}")
 
 
 @app.command()
@@ -226,14 +251,16 @@ def compare(
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
     """Fit several models to one table and rank them by held-out log-likelihood."""
-    from zoo.comparison import compare as run_comparison
+    from zoo.comparison import compare_on
     from zoo.fitting.choose import pick_device
-    from zoo.registry import parse_set
-    from zoo.run import check_free
+    from zoo.folder import check_free, is_run
+    from zoo.line_up import check_request
+    from zoo.registry import Registry, parse_set
 
-    check_free(output)
-    settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget)
-    names = None if models is None else split([models])
+    check_free(output, "comparison")
+    wrote = "replaced the run in" if is_run(output) else "wrote"
+    settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget, "--time-budget")
+    names = check_request(Registry.load(models_file), None if models is None else split([models]), settings)
     reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     found = reading.schema_of(frame)
@@ -242,11 +269,11 @@ def compare(
     if not json_:
         note(f"{count_of(len(frame), 'row')}, {found.measure}; device {chosen} ({why})")
     with Watch(json_) as told:
-        result = run_comparison(
-            frame, names, schema=found, settings=settings, seed=seed, device=device, time_budget=budget,
-            models_file=models_file, name=name_of(table), told=told,
+        result = compare_on(
+            frame, found, names, settings=settings, seed=seed, device=device, time_budget=budget,
+            models_file=models_file, name=name_of(table), reading=reading.kept(frame), told=told,
         )  # fmt: skip
-    result.best  # noqa: B018  (refuses a comparison in which nothing could be fitted)
+    result.check_asked(names)
     result.save(output)
     if json_:
         return print_json(result.to_json())
@@ -254,7 +281,7 @@ def compare(
     for name, why in result.reasons.items():
         if why.startswith("left out"):
             note(f"{name}: {why}")
-    note(f"wrote {output}/report.html in {time.perf_counter() - started:.0f} s")
+    note(f"{wrote} {output}, see {output}/report.html, in {time.perf_counter() - started:.0f} s")
 
 
 # ---------------------------------------------------------------- verbs on a run
@@ -267,7 +294,7 @@ def score(
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Log-density of each row: the mean is printed, the rows go to -o."""
-    estimator, frame, stream = _load(run, table, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
     if stream is not None:
         from zoo.streaming import score as score_stream
 
@@ -295,7 +322,7 @@ def cluster(
     """Label, probabilities and an "unsure" flag of each row to -o; sizes and profiles are printed."""
     from zoo.evaluate.profiles import UNSURE, cluster_table, profiles
 
-    estimator, frame, stream = _load(run, table, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
     if stream is not None:
         return _by_parts(stream, lambda part: cluster_table(estimator.predict_proba(part), part.index), output, json_)
     assigned = cluster_table(estimator.predict_proba(frame), frame.index)
@@ -306,8 +333,11 @@ def cluster(
         return print_json(
             {"clusters": len(sizes), "sizes": {str(k): int(v) for k, v in sizes.items()}, "unsure": unsure}
         )
-    say(profile_grid(profiles(frame, assigned["cluster"], estimator.schema_)))
-    found = count_of(len(sizes), "cluster")
+    profile = profiles(frame, assigned["cluster"], estimator.schema_)
+    say(profile_grid(profile))
+    found, shown = count_of(len(sizes), "cluster"), clusters_shown(profile)
+    if shown < len(sizes):
+        found += f", of which the {shown} largest are shown (-o has the label of every row)"
     say(f"{found}; {unsure} of {len(frame)} rows unsure (no cluster above {UNSURE:.0%})")
 
 
@@ -319,7 +349,7 @@ def embed(
     """Posterior mean of the continuous latents of each row, as a table."""
     import pandas as pd
 
-    estimator, frame, stream = _load(run, table, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
 
     def embedded(part: Any) -> Any:
         z = estimator.transform(part)
@@ -338,17 +368,17 @@ def sample(
     seed: Seed = 0, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
 ) -> None:  # fmt: skip
     """Rows drawn from the fitted density, in the table's units."""
-    import pandas as pd
-
     from zoo.estimator import Estimator
+    from zoo.table.writer import check_target
 
-    values = dict(_assignment(text) for text in given or [])
+    check_target(output)
+    values = assignments(given)
     estimator = Estimator.load(run, models_file)
     known = [column.name for column in estimator.schema_.given_columns]
     for name in values:
         if known and name not in known:
             raise UserError(f"--given {name}: this run is not conditional upon {name!r}", nearest(name, known))
-    fixed = pd.DataFrame([values]) if values else None
+    fixed = values or None
     if rows > MOST_AT_ONCE and output is not None and str(output) != "-":
         from zoo.streaming import samples
         from zoo.table.writer import write_parts
@@ -369,7 +399,7 @@ def impute(
     """The table with its missing cells filled in."""
     import pandas as pd
 
-    estimator, frame, stream = _load(run, table, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
     if stream is not None:
         if draws is not None:
             raise UserError(
@@ -390,10 +420,12 @@ def impute(
 def report(run: RunArg, json_: Json = False, models_file: ModelsFile = None) -> None:
     """Write the HTML page of a run again."""
     from zoo.report.page import write_report
-    from zoo.run import read_manifest, reading
+    from zoo.run import check_unchanged, read_manifest, reading
 
-    read_manifest(run)
+    document = read_manifest(run)
     with reading(run):
+        for name in document.get("files", {}) if document["kind"] == "comparison" else ():
+            check_unchanged(run, document, name)  # models check their own
         page = write_report(run, models_file)
     print_json({"run": str(run), "report": str(page)}) if json_ else say(str(page))
 
@@ -410,30 +442,26 @@ def _by_parts(stream: Any, verb: Any, output: Path | None, json_: bool) -> None:
 
 
 def _load(
-    run: Path, table: str, models_file: str | None, missing: list[str] | None, header: bool | None,
+    run: Path, table: str, output: Path | None, models_file: str | None, missing: list[str] | None, header: bool | None,
     columns: Path | None, sep: str | None, query: str | None,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """The estimator of a run, and the table: in memory, or as the stream that it is read from part by part."""
     from zoo.estimator import Estimator
+    from zoo.table.writer import check_target
 
+    check_target(output)
     estimator = Estimator.load(run, models_file)
     reading = Reading(missing=missing, header=header, columns=columns, sep=sep, query=query)
     stream = reading.streamed(table)
-    return estimator, reading.read(table) if stream is None else None, stream
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--given {text!r} is not column=value", "write for example --given species=Adelie")
-    return name, value
+    frame = None if stream is not None else reading.read(table, estimator.reading_, estimator.schema_.names)
+    return estimator, frame, stream
 
 
 # ---------------------------------------------------------------- the front door
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0, or 2 on bad input."""
+    """Run the command line. Exit codes: 0, 2 on bad input, 130 where interrupted, 1 for a fault of zoo's own."""
     # a step on a table is too small to gain from threads, and on a busy machine they wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     debug = "--debug" in sys.argv
@@ -444,17 +472,17 @@ def main() -> None:
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="zoo", standalone_mode=False)
         if code == INTERRUPTED:
-            give_up("interrupted", INTERRUPTED)
+            give_up("interrupted", code=INTERRUPTED)
     except UserError as error:
         if debug:
             raise
-        give_up(str(error))
+        give_up(error.message, error.remedy)
     except typer.TyperException as error:
         if error.format_message():  # without a command the help has been printed
-            give_up(f"{error.format_message().rstrip('.')}; {usage(error)}")
+            give_up(error.format_message().rstrip("."), usage(error))
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        give_up("interrupted", INTERRUPTED)
+        give_up("interrupted", code=INTERRUPTED)
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # whoever read the output has read enough
             sys.exit(0)
@@ -463,10 +491,9 @@ def main() -> None:
         if debug:
             raise
         where = f"{error.filename!r}: " if error.filename else ""
-        give_up(f"{where}{error.strerror or error}; check the path, its permissions and the space that is left")
+        give_up(f"{where}{error.strerror or error}", "check the path, its permissions and the space that is left")
     except Exception as error:
         if debug:
             raise
-        give_up(
-            f"something went wrong inside zoo: {type(error).__name__}: {error}; run again with --debug and tell us", 1
-        )
+        what = f"something went wrong inside zoo: {type(error).__name__}: {error}"
+        give_up(what, "run again with --debug and tell us", code=1)

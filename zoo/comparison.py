@@ -6,8 +6,8 @@ log-likelihood; differences are paired, row by row, against the best model and a
 
 from __future__ import annotations
 
-import json
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +17,16 @@ import numpy as np
 import pandas as pd
 
 from zoo import run
-from zoo.errors import UserError, nearest
+from zoo.arguments import pairs_in, seconds_in, seed_in
+from zoo.errors import UserError, ZooWarning, quiet
 from zoo.estimator import Estimator
 from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, mean, standard_error
-from zoo.recipe import AXES
+from zoo.line_up import all_used, check_request, legal, line_up
 from zoo.registry import Registry
+from zoo.table.check import check_parts
 from zoo.table.codec import Codec
 from zoo.table.files import name_of
-from zoo.table.infer import infer_schema
+from zoo.table.infer import schema_for
 from zoo.table.reader import read_table
 from zoo.table.schema import Schema
 from zoo.table.split import Split, split
@@ -32,6 +34,9 @@ from zoo.table.split import Split, split
 BASELINE = "independent"
 SHOWN_ROWS = 2000
 FITTING_SHARE = 0.85  # of a time budget; the rest is for the page
+
+COLUMNS = ["log_likelihood", "standard_error", "bound", "elbo", "difference", "difference_se", "seconds"]
+"""Of the ranking, what a look shows."""
 
 Told = Callable[[str], Any]
 
@@ -55,7 +60,8 @@ class Comparison:
     schema   what each column is: the measure of every number
     entries  one for each model; those without a log-likelihood come last
     reasons  why each model of the line-up is in it, or was left out
-    held_out positions of the rows that all models were scored on
+    parts    positions of the rows that fitted, chose, and judged: all models were scored on the last
+    reading  the options with which the table was read from a file, kept with the run
     """
 
     schema: Schema
@@ -65,6 +71,7 @@ class Comparison:
     frame: pd.DataFrame
     name: str = "table"
     seed: int = 0
+    reading: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.entries.sort(key=lambda e: -e.scores.mean if e.scores else np.inf)
@@ -79,9 +86,14 @@ class Comparison:
 
     @property
     def best(self) -> Entry:
-        if not self.scored:
-            raise UserError("no model could be fitted: " + "; ".join(f"{e.model}: {e.failure}" for e in self.entries))
+        self.check_asked(None)
         return self.scored[0]
+
+    def check_asked(self, models: Sequence[str] | None) -> None:
+        """Refuse a comparison in which none of the models asked for, by name or as the line-up, could be fitted."""
+        asked = [e for e in self.entries if models is None or e.model in models]
+        if not any(e.scores for e in asked):
+            raise UserError("no model could be fitted: " + "; ".join(f"{e.model}: {e.failure}" for e in asked))
 
     def __getitem__(self, model: str) -> Estimator:
         """The fitted estimator of one model."""
@@ -115,7 +127,13 @@ class Comparison:
             "rows": {k: len(v) for k, v in parts.items()},
             "models": [self._line(entry) for entry in self.entries],
             "line_up": self.reasons,
+            "warnings": self.failures,
         }
+
+    @property
+    def failures(self) -> list[str]:
+        """The models that could not be fitted, and why."""
+        return [f"model {e.model!r} could not be fitted: {e.failure}" for e in self.entries if e.failure]
 
     def _line(self, entry: Entry) -> dict[str, Any]:
         line: dict[str, Any] = {"model": entry.model}
@@ -151,16 +169,19 @@ class Comparison:
 
         return figures.elbo_against_likelihood(self.to_json())
 
+    def __repr__(self) -> str:
+        text = self.table[COLUMNS].to_string(float_format=lambda v: f"{v:.3f}")
+        return f"{text}\n\n{self.schema.measure}; {len(self.parts.test)} held-out rows"
+
     def _repr_html_(self) -> str:
-        columns = ["log_likelihood", "standard_error", "bound", "elbo", "difference", "difference_se", "seconds"]
         note = f"<p>{self.schema.measure}; {len(self.parts.test)} held-out rows</p>"
-        return note + self.table[columns].to_html(float_format=lambda v: f"{v:.3f}")
+        return note + self.table[COLUMNS].to_html(float_format=lambda v: f"{v:.3f}")
 
     # ---- keeping
 
     def save(self, path: str | Path) -> Path:
         """Write the run folder: the ranking, every fitted model, the held-out rows and the report."""
-        with run.new_folder(path) as folder:
+        with run.new_folder(path, "comparison") as folder:
             self._write(folder)
         return Path(path)
 
@@ -174,8 +195,9 @@ class Comparison:
         for entry in self.scored:
             assert entry.estimator is not None
             assert entry.scores is not None
+            entry.estimator.reading_ = self.reading
             entry.estimator.write(folder / "models" / entry.model, score=entry.scores.to_json())
-        run.write_json(folder / run.MANIFEST, run.manifest("comparison", self.seed, table=self.name))
+        run.write_manifest(folder, run.manifest("comparison", self.seed, table=self.name, reading=self.reading))
         from zoo.report.page import write_report
 
         write_report(folder, estimators={e.model: e.estimator for e in self.scored if e.estimator})
@@ -183,20 +205,21 @@ class Comparison:
 
 def compare(
     table: Any,
-    models: Sequence[str] | None = None,
+    models: str | Sequence[str] | None = None,
     *,
-    schema: Schema | None = None,
+    schema: Schema | str | Path | None = None,
     kinds: Mapping[str, str] | None = None,
-    ignore: Sequence[str] = (),
-    given: Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
+    given: str | Sequence[str] = (),
     group: str | None = None,
     weight: str | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
-    time_budget: float | None = None,
+    time_budget: float | str | None = None,
     models_file: str | None = None,
     name: str | None = None,
+    reading: Mapping[str, Any] | None = None,
     told: Told | None = None,
     progress: Any = None,
 ) -> Comparison:
@@ -206,31 +229,56 @@ def compare(
     models       names in the registry; None takes a line-up that suits the table
     settings     settings changed in every model that has them
     time_budget  seconds for all models together; those that did not get their turn are named
+    reading      options with which the table was read from a file; verbs on the run read theirs like it
     told         called with a line of text when something starts or ends
     """
-    registry = Registry.load(models_file)
-    if models is not None:
-        models = [models] if isinstance(models, str) else list(dict.fromkeys(models))
-        if not models:
-            raise UserError("no model is named", f"name some of {', '.join(registry)}; or none, for a line-up")
-        for model in models:
-            registry[model]  # a misspelt name is refused before anything is fitted
+    check_request(Registry.load(models_file), models, pairs_in(settings, "settings"))
     frame = read_table(table)
-    schema = schema or infer_schema(frame, kinds=kinds, ignore=ignore, given=given, group=group, weight=weight)
+    split(len(frame), seed_in(seed))  # too few rows are refused before their cells are looked at
+    asked = {"kinds": kinds, "ignore": ignore, "given": given, "group": group, "weight": weight}
+    schema = schema_for(frame, schema, **asked)
+    name = name or (name_of(table) if isinstance(table, str | Path) else "table")
+    return compare_on(
+        frame, schema, models, settings=settings, seed=seed, device=device, time_budget=time_budget,
+        models_file=models_file, name=name, reading=reading, told=told, progress=progress,
+    )  # fmt: skip
+
+
+def compare_on(
+    frame: pd.DataFrame,
+    schema: Schema,
+    models: str | Sequence[str] | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    time_budget: float | str | None = None,
+    models_file: str | None = None,
+    name: str = "table",
+    reading: Mapping[str, Any] | None = None,
+    told: Told | None = None,
+    progress: Any = None,
+) -> Comparison:
+    """As `compare`, on a frame that was read and a schema that was held against it."""
+    registry = Registry.load(models_file)
+    seed, budget, settings = seed_in(seed), seconds_in(time_budget), pairs_in(settings, "settings")
+    models = check_request(registry, models, settings)
     parts = split(len(frame), seed)
+    check_parts(schema, frame, {"fit": parts.train, "choose": parts.validation})
     reasons: dict[str, str] = {}
     if models is None:
         models, reasons = line_up(schema, len(parts.train), registry)
     if BASELINE in registry and BASELINE not in models:
         models = [BASELINE, *models]
         reasons[BASELINE] = "the baseline is always there"
-    sets = {model: _legal(registry, model, settings) for model in models}
-    _all_used(settings, sets, registry)
+    sets = {model: legal(registry, model, settings) for model in models}
+    all_used(settings, sets, registry)
     for model in models:
         registry.recipe(model, sets[model]).check()  # and so is a setting that it cannot have
     train, validation, test = (frame.iloc[i] for i in parts)
-    codec = Codec.fit(schema, train)
-    end = None if time_budget is None else time.perf_counter() + FITTING_SHARE * time_budget
+    with quiet():
+        codec = Codec.fit(schema, train)
+    end = None if budget is None else time.perf_counter() + FITTING_SHARE * budget
     entries = []
     for i, model in enumerate(models):
         now = time.perf_counter()
@@ -239,9 +287,11 @@ def compare(
             told(model)
         options: dict[str, Any] = {"seed": seed, "device": device, "models_file": models_file}
         estimator = Estimator(model, settings=sets[model], schema=schema, **options)
-        entries.append(_entry(estimator, train, validation, test, codec, deadline, progress))
-    default = name_of(table) if isinstance(table, str | Path) else "table"
-    return Comparison(schema, entries, reasons, parts, frame, name or default, seed)
+        entries.append(_entry(estimator, train, validation, test, schema, codec, deadline, progress))
+    result = Comparison(schema, entries, reasons, parts, frame, name, seed, dict(reading or {}))
+    for failure in result.failures:
+        warnings.warn(failure, ZooWarning, stacklevel=2)
+    return result
 
 
 def _share(left: int) -> float:
@@ -254,68 +304,22 @@ def _entry(
     train: pd.DataFrame,
     validation: pd.DataFrame,
     test: pd.DataFrame,
+    schema: Schema,
     codec: Codec,
     deadline: float | None,
     progress: Any,
 ) -> Entry:
     started = time.perf_counter()
-    assert estimator.schema is not None
     try:
-        estimator.fit_parts(train, validation, estimator.schema, codec, deadline, progress)
-        scores = estimator.log_likelihood(test)
+        estimator.fit_parts(train, validation, schema, codec, deadline, progress)
+        with quiet():
+            scores = estimator.log_likelihood(test)
     except UserError as error:
         return Entry(estimator.model, time.perf_counter() - started, failure=str(error))
     except Exception as error:  # one model that breaks must not cost the others
         failure = " ".join(f"{type(error).__name__}: {error}".split())
         return Entry(estimator.model, time.perf_counter() - started, failure=failure)
     return Entry(estimator.model, time.perf_counter() - started, estimator, scores)
-
-
-def _legal(registry: Registry, model: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Those of the settings that this model has: a sweep over models sets what each one knows."""
-    if not settings:
-        return {}
-    known = _names(registry, model)
-    return {k: v for k, v in settings.items() if k in known or k.partition(".")[0] == "fit"}
-
-
-def _names(registry: Registry, model: str) -> set[str]:
-    """Every name of a setting that this model has: dotted, bare, and its axes."""
-    known = registry[model].settings()
-    return {*AXES, *known, *(dotted.rpartition(".")[2] for dotted in known)}
-
-
-def _all_used(settings: Mapping[str, Any] | None, sets: Mapping[str, Mapping[str, Any]], registry: Registry) -> None:
-    """Refuse a setting that none of the models has."""
-    for key in settings or {}:
-        if not any(key in own for own in sets.values()):
-            known = {name for model in sets for name in _names(registry, model)}
-            raise UserError(f"none of {', '.join(sets)} has a setting {key!r}", nearest(key, known))
-
-
-def line_up(schema: Schema, rows: int, registry: Registry) -> tuple[list[str], dict[str, str]]:
-    """The models that suit a table, and why each one is in or out."""
-    numeric, discrete = len(schema.numeric), len(schema.discrete)
-    both = "numbers and levels" if numeric and discrete else "numbers" if numeric else "levels"
-    enough = rows >= 100
-    rules: dict[str, tuple[bool, *tuple[str, ...]]] = {
-        "independent": (True, "the baseline"),
-        "gaussian": (numeric > 1, "numeric columns that may move together", "it needs two numeric columns"),
-        "gmm": (numeric > 1, "clusters in numeric columns", "it needs two numeric columns"),
-        "mixture": (True, f"a likelihood for every column ({both}), missing cells summed out"),
-        "ppca": (numeric > 2 and numeric >= discrete, "many numeric columns", "too few numeric columns"),
-        "factor-analysis": (numeric > 2, "numeric columns with errors of their own", "too few numeric columns"),
-        "vae": (enough and schema.width > 2, "curved structure, an embedding", "under 100 training rows"),
-        "chain": (enough and len(schema.modelled) > 1, f"exact on {both}", "under 100 training rows, or one column"),
-        "nsf": (
-            enough and numeric > 1,
-            "smooth non-Gaussian numbers",
-            "under 100 training rows, or one numeric column",
-        ),
-    }
-    chosen = [model for model, (fits, *_) in rules.items() if fits and model in registry]
-    reasons = {model: why[0] if fits else f"left out: {why[-1]}" for model, (fits, *why) in rules.items()}
-    return chosen, reasons
 
 
 # ---------------------------------------------------------------- what a reader should know
@@ -365,10 +369,7 @@ def model_grid(entry: Entry) -> dict[str, list[Any]]:
 
 
 def _chosen(entry: Entry) -> dict[str, Any]:
-    if entry.estimator is None or not entry.estimator.choices_:
-        return {}
-    settings: dict[str, Any] = max(entry.estimator.choices_, key=lambda c: c["validation"])["settings"]
-    return settings
+    return entry.estimator.chosen_ if entry.estimator else {}
 
 
 def _n_clusters(entry: Entry) -> int | None:
@@ -389,7 +390,7 @@ def _parquet(frame: pd.DataFrame, path: Path) -> None:
 
 def load_comparison(path: str | Path) -> dict[str, Any]:
     """The ranking of a comparison's run folder."""
-    run.read_manifest(path, "comparison")
+    path = Path(path)
+    manifest = run.read_manifest(path, "comparison")
     with run.reading(path):
-        document: dict[str, Any] = json.loads((Path(path) / "comparison.json").read_text(encoding="utf-8"))
-    return document
+        return run.read_ranking(path, manifest)

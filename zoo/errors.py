@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
@@ -17,6 +19,14 @@ class UserError(ValueError):
 
 class ZooWarning(UserWarning):
     """Something about the table or the fit that the user should know; nothing was refused."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without notes: whoever is meant has had them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZooWarning)
+        yield
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,8 @@ from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from zoo import run
-from zoo.errors import UserError, ZooWarning, nearest
+from zoo.arguments import pairs_in, seconds_in, seed_in, whole
+from zoo.errors import UserError, quiet
 from zoo.evaluate import posterior
 from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.likelihood import Scores, score
@@ -25,16 +25,22 @@ from zoo.fitting.choose import Outcome, fit_recipe, pick_device
 from zoo.fitting.loop import Fitted, Progress
 from zoo.fitting.source import Streamed
 from zoo.model import Model
+from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.rows.rows import Rows
-from zoo.table.cells import label, labels
+from zoo.table.check import check_parts
 from zoo.table.codec import Codec
+from zoo.table.fill import filled
 from zoo.table.frames import has_names
-from zoo.table.infer import infer_schema
-from zoo.table.reader import read_table
+from zoo.table.given import given_table, warn_unfilled, with_given
+from zoo.table.infer import as_schema, schema_for
+from zoo.table.origin import Origin
+from zoo.table.reader import read_like, read_table
 from zoo.table.schema import Column, Schema
 from zoo.table.split import split
 from zoo.table.stream import SOME, Stream, streamed
+
+WEIGHT = "sample_weight"
 
 
 class NotAble(UserError, AttributeError):
@@ -65,20 +71,21 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     ----------
     model        name in the registry
     settings     settings changed, as `--set`: {"components": 5, "fit.epochs": 20}
-    schema       what each column is; inferred from the table where it is None
+    schema       what each column is, or the path of that as TOML; inferred from the table where it is None
     kinds        {glob: kind} that overrule the inference, e.g. {"*": "continuous"}
-    ignore       globs of columns to leave out
-    given        columns to condition upon
+    ignore       glob, or globs, of columns to leave out
+    given        column, or columns, to condition upon
     group, weight  names of the group and the weight column
-    seed         of every random choice
+    seed         of every random choice: a whole number from 0 to 2**63 - 1
     device       "auto", "cpu" or "cuda"
-    time_budget  seconds after which fitting stops with the best so far
+    time_budget  seconds, or "90s", "10m", "1h", after which fitting stops with the best so far
     models_file  a models.toml of your own, beside the one in the working folder
 
     Attributes (after `fit`)
     ----------
     schema_, model_ (the torch module), fitted_ (what happened), choices_ (the curve of a setting chosen on validation
-    rows), n_features_in_, feature_names_in_. Numbers are nats per row in the table's units; higher is better.
+    rows), chosen_ (the settings chosen there), n_features_in_, feature_names_in_, reading_ (the options with which the
+    table was read from a file, if any). Numbers are nats per row in the table's units; higher is better.
     """
 
     def __init__(
@@ -86,15 +93,15 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         model: str = "mixture",
         *,
         settings: Mapping[str, Any] | None = None,
-        schema: Schema | None = None,
+        schema: Schema | str | Path | None = None,
         kinds: Mapping[str, str] | None = None,
-        ignore: Sequence[str] = (),
-        given: Sequence[str] = (),
+        ignore: str | Sequence[str] = (),
+        given: str | Sequence[str] = (),
         group: str | None = None,
         weight: str | None = None,
         seed: int = 0,
         device: str = "auto",
-        time_budget: float | None = None,
+        time_budget: float | str | None = None,
         models_file: str | None = None,
     ):
         self.model = model
@@ -117,25 +124,38 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
         A Parquet file or folder too large for memory is read part by part.
         """
-        stream, weight = streamed(X), self.weight
+        self._check_arguments()
+        stream, weight, schema = streamed(X), self.weight, self.schema
         frame = read_table(X) if stream is None else stream.some(SOME, self.seed)
         names = list(frame.columns)
         if sample_weight is not None:
-            weight = "sample_weight"
             if stream is not None:
                 raise UserError("sample_weight cannot go with a table that is read part by part", "name its column")
-            if weight in names:
-                raise UserError(f"the table has a column {weight!r} already", f"name it: weight={weight!r}")
-            frame = frame.assign(sample_weight=np.asarray(sample_weight, dtype=float))
+            frame = _weighted(frame, sample_weight)
+            if schema is None:
+                weight = WEIGHT
+            else:
+                schema = as_schema(schema)
+                schema = Schema(columns=(*schema.columns, Column(name=WEIGHT, kind="continuous", role="weight")))
         parts = split(len(frame), self.seed, test=False)
-        schema = self.schema or infer_schema(
-            frame, kinds=self.kinds, ignore=self.ignore, given=self.given, group=self.group, weight=weight
-        )
+        asked = {"kinds": self.kinds, "ignore": self.ignore, "given": self.given, "group": self.group, "weight": weight}
+        schema = schema_for(frame, schema, **asked)
+        check_parts(schema, frame, {"fit": parts.train, "choose": parts.validation})
         train, validation = frame.iloc[parts.train], frame.iloc[parts.validation]
         rest = None if stream is None else stream.leaving_out(validation.index.to_numpy())
         self.fit_parts(train, validation, schema, progress=progress, stream=rest)
-        self._fitted_on(names)
+        self._fitted_on(names, Origin.of(X))
         return self
+
+    def _check_arguments(self) -> None:
+        """Refuse arguments of the wrong type, and a model or settings that there are not, before a table is read."""
+        seed_in(self.seed)
+        seconds_in(self.time_budget)
+        self._recipe()
+
+    def _recipe(self) -> Recipe:
+        sets = {"fit.seed": self.seed, **pairs_in(self.settings, "settings")}
+        return Registry.load(self.models_file).recipe(self.model, sets).check()
 
     def fit_parts(
         self,
@@ -149,17 +169,19 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     ) -> Estimator:
         """Fit on rows that were parted already: what `zoo.compare` calls, so that all models see the same.
 
+        What is to be said of their cells was said of the whole table, in its own rows.
         stream: the table that `train` was drawn from, of which the last fit sees every row.
         """
-        sets = {"fit.seed": self.seed, **(self.settings or {})}
-        recipe = Registry.load(self.models_file).recipe(self.model, sets).check()
-        codec = codec or Codec.fit(schema, train)
-        if self.time_budget is not None and deadline is None:
-            deadline = time.perf_counter() + self.time_budget
+        recipe, budget = self._recipe(), seconds_in(self.time_budget)
+        if budget is not None and deadline is None:
+            deadline = time.perf_counter() + budget
         device, _ = pick_device(self.device)
-        held = None if validation is None else codec.encode(validation)
-        source = None if stream is None else functools.partial(_source, stream, self.seed)
-        outcome = fit_recipe(recipe, codec, codec.encode(train), held, device, deadline, progress, source)
+        with quiet():
+            codec = codec or Codec.fit(schema, train)
+            held = None if validation is None else codec.encode(validation)
+            encoded = codec.encode(train)
+        source = None if stream is None else functools.partial(_source, stream, int(self.seed))
+        outcome = fit_recipe(recipe, codec, encoded, held, device, deadline, progress, source)
         return self._take(outcome, len(train))
 
     def _take(self, outcome: Outcome, n_train: int) -> Estimator:
@@ -168,19 +190,36 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         self.choices_ = outcome.choices
         self.schema_ = outcome.model.schema
         self.n_train_ = n_train
+        self.reading_: dict[str, Any] = {}
         self._fitted_on([c.name for c in self.schema_.columns])
         return self
 
-    def _fitted_on(self, names: list[str]) -> None:
+    def _fitted_on(self, names: list[str], origin: Origin | None = None) -> None:
+        self._origin = origin
         self.feature_names_in_ = np.array(names, dtype=object)
         self.n_features_in_ = len(names)
+
+    @property
+    def chosen_(self) -> dict[str, Any]:
+        """The settings that validation rows chose among those tried; empty where there was nothing to choose."""
+        best: dict[str, Any] | None = max(self.choices_, key=lambda choice: choice["validation"], default=None)
+        return dict(best["settings"]) if best else {}
+
+    def set_params(self, **params: Any) -> Estimator:
+        """As scikit-learn's; `settings__components` changes one of the settings, so that a grid can go over it."""
+        own = {name: params.pop(name) for name in list(params) if name.startswith("settings__")}
+        super().set_params(**params)
+        if own:
+            changed = {name.removeprefix("settings__"): value for name, value in own.items()}
+            self.settings = {**(self.settings or {}), **changed}
+        return self
 
     # ---- likelihood
 
     def log_likelihood(self, X: Any, particles: int | None = None) -> Scores:
         """Log-likelihood of every row, with what kind of number it is and how sure it is."""
-        if particles is not None and particles < 1:
-            raise UserError(f"particles={particles}: expected at least 1")
+        if particles is not None:
+            whole(particles, "particles")
         return score(self._fitted, self._rows(X), particles, self.seed)
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -227,25 +266,21 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     def sample(self, n_samples: int = 1, seed: int | None = None, given: Any = None) -> pd.DataFrame:
         """Rows drawn from the fitted density, in the table's units and dtypes.
 
-        given: a table of the columns conditioned upon, cycled over the draws; needed where the model has such columns.
+        given: a table of the columns conditioned upon, or their values by name, cycled over the draws; needed where
+        the model has such columns, which are then columns of the draws too.
         """
-        model = self._fitted
-        like = None
-        if self.schema_.given_columns or given is not None:
-            like = self._given_rows(given)
-        x = posterior.sample(model, n_samples, like, self.seed if seed is None else seed)
-        return model.codec.decode(x)
+        model, n = self._fitted, whole(n_samples, "n_samples")
+        seed = self.seed if seed is None else seed_in(seed)
+        if not self.schema_.given_columns and given is None:
+            drawn = model.codec.decode(posterior.sample(model, n, None, seed))
+        else:
+            at = given_table(given, self.schema_)
+            drawn = model.codec.decode(posterior.sample(model, n, self._given_rows(at), seed))
+            drawn = with_given(drawn, at, self.schema_)
+        return self._origin.restore(drawn) if self._origin else drawn
 
-    def _given_rows(self, given: Any) -> Rows:
-        columns = [c.name for c in self.schema_.given_columns]
-        if not columns:
-            raise UserError(f"model {self.model!r} was fitted without given columns", "fit with given=[...] (--given)")
-        if given is None:
-            needs = f"this model is conditional: sampling needs values of {', '.join(columns)}"
-            raise UserError(needs, f"give given= (--given '{columns[0]}=...')")
-        frame = read_table(given)
-        for column in self.schema_.given_columns:
-            _check_given(frame, column)
+    def _given_rows(self, frame: pd.DataFrame) -> Rows:
+        """Rows of which only the columns conditioned upon are there."""
         blank = pd.DataFrame({c.name: pd.Series([np.nan] * len(frame), dtype=object) for c in self.schema_.modelled})
         group = self.schema_.role("group")
         if group is not None and group.name not in frame:
@@ -261,17 +296,23 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         spread: also how sure each best guess is, as a second table of the same rows: the standard deviation of a number
         in its own units, the probability of a level; missing where the cell was seen.
         """
-        if draws is not None and draws < 1:
-            raise UserError(f"draws={draws}: expected at least 1")
-        frame = read_table(X)
+        n_draws, particles = 50 if draws is None else whole(draws, "draws"), whole(particles, "particles")
+        frame = self._read(X)
         rows = self._rows(X, frame)
+        warn_unfilled(frame, self.schema_)
         codec = self._fitted.codec
+        assert rows.cells is not None
+        seen = rows.cells.seen.cpu().numpy()
+
+        def fill(completed: torch.Tensor) -> pd.DataFrame:
+            out = filled(frame, codec.decode(completed), seen, self.schema_)
+            return out.set_axis(X.columns, axis=1) if isinstance(X, pd.DataFrame) else out
+
         if draws is not None:
-            drawn = posterior.complete(self._fitted, rows, draws, self.seed, particles)
-            return [_fill(frame, codec.decode(one), rows) for one in drawn]
+            drawn = posterior.complete(self._fitted, rows, n_draws, self.seed, particles)
+            return [fill(one) for one in drawn]
         guess = best_guess(self._fitted, rows, self.seed, particles)
-        filled = _fill(frame, codec.decode(guess.x), rows)
-        return (filled, self._spread(frame, rows, guess.spread)) if spread else filled
+        return (fill(guess.x), self._spread(frame, rows, guess.spread)) if spread else fill(guess.x)
 
     def _spread(self, frame: pd.DataFrame, rows: Rows, spread: torch.Tensor) -> pd.DataFrame:
         assert rows.cells is not None
@@ -292,8 +333,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         model = self._fitted
         fit = {k: v for k, v in asdict(self.fitted_).items() if k != "history"}
         document = run.manifest(
-            "model", self.seed, model=self.model, fit=fit, choices=self.choices_, n_train=self.n_train_, **more
-        )
+            "model", self.seed, model=self.model, fit=fit, choices=self.choices_, n_train=self.n_train_,
+            reading=self.reading_, **more,
+        )  # fmt: skip
         run.write_model(folder, model, self.fitted_, document)
 
     @classmethod
@@ -302,14 +344,16 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         model, fitted, document = run.read_model(run.best_model(path), Registry.load(models_file))
         estimator = cls(document["model"], schema=model.schema, seed=document["seed"], device=device)
         model = model.to(pick_device(device)[0])
-        return estimator._take(Outcome(model, fitted, document["choices"]), document["n_train"])
+        estimator._take(Outcome(model, fitted, document["choices"]), document["n_train"])
+        estimator.reading_ = document.get("reading", {})
+        return estimator
 
     def to_arviz(self, X: Any, draws: int = 100) -> Any:
         """An xarray DataTree with posterior, log_likelihood, posterior_predictive and observed_data of these rows."""
         from zoo.evaluate.arviz import to_datatree
 
-        frame = read_table(X)
-        return to_datatree(self._fitted, frame, self._rows(X, frame), draws, self.seed)
+        frame = self._read(X)
+        return to_datatree(self._fitted, frame, self._rows(X, frame), whole(draws, "draws"), self.seed)
 
     # ---- inside
 
@@ -319,10 +363,16 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call `fit` first")
         return self.model_
 
+    def _read(self, X: Any) -> pd.DataFrame:
+        """A table to be used: a file is read as the one of the fit was."""
+        if not isinstance(X, str | Path) or not self.reading_:
+            return read_table(X)
+        return read_like(X, self.reading_, self.schema_.names)
+
     def _rows(self, X: Any, frame: pd.DataFrame | None = None) -> Rows:
         """The rows of a table, which was read already where its frame is given."""
         model = self._fitted
-        frame = read_table(X) if frame is None else frame
+        frame = self._read(X) if frame is None else frame
         unnamed = not isinstance(X, str | Path) and not has_names(X)
         if unnamed and frame.shape[1] != self.n_features_in_:
             expected = f"Estimator is expecting {self.n_features_in_} features as input"
@@ -350,51 +400,21 @@ def _source(stream: Stream, seed: int, model: Model) -> Streamed:
 
     def parts(epoch: int) -> Iterator[Rows]:
         for part in stream.parts(seed + epoch):
-            with warnings.catch_warnings():  # a level never seen is told of once, where rows are scored
-                warnings.simplefilter("ignore", ZooWarning)
+            with quiet():  # a level never seen is told of where rows are scored
                 rows = model.rows(part)
             yield rows
 
     return Streamed(len(stream), parts)
 
 
-def _check_given(frame: pd.DataFrame, column: Column) -> None:
-    """Refuse values to draw at that the model knows nothing of: a column left out, or a level never seen."""
-    if column.name not in frame:
-        raise UserError(
-            f"sampling needs a value of {column.name!r}, and got {', '.join(map(str, frame.columns))}", "give it too"
-        )
-    unknown = set() if column.is_number else set(labels(frame[column.name]).dropna()) - set(column.levels)
-    if unknown:
-        level = min(unknown)
-        raise UserError(f"column {column.name!r} has no level {level!r} to draw at", nearest(level, column.levels))
-
-
-def _fill(frame: pd.DataFrame, completed: pd.DataFrame, rows: Rows) -> pd.DataFrame:
-    """`frame` with the cells that were not seen taken from `completed`."""
-    assert rows.cells is not None
-    out = frame.copy()
-    seen = rows.cells.seen.cpu().numpy()
-    for j, name in enumerate(rows.schema.names):
-        hidden = ~seen[:, j]
-        if hidden.any():
-            drawn, where = completed[name].set_axis(out.index), pd.Series(hidden, index=out.index)
-            numeric = j < len(rows.schema.numeric)
-            out[name] = drawn.where(where, out[name]) if numeric else _fill_levels(out[name], drawn, where)
-    return out
-
-
-def _fill_levels(column: pd.Series, drawn: pd.Series, where: pd.Series) -> pd.Series:
-    """`column` with drawn levels as it spells them (1 for "1"); a level that it does not have comes as it is."""
-    dtype = column.dtype
-    present = dtype.categories if isinstance(dtype, pd.CategoricalDtype) else column.dropna().unique()
-    own = {label(value): value for value in present}
-    values = drawn[where].astype(object).map(lambda level: own.get(label(level), level))
-    if isinstance(dtype, pd.CategoricalDtype):
-        dtype = pd.CategoricalDtype([*present, *(set(values) - set(present))], dtype.ordered)
-    filled = column.astype(object)
-    filled[where] = list(values)
+def _weighted(frame: pd.DataFrame, weight: Any) -> pd.DataFrame:
+    """The table with the weights of its rows as a column."""
+    if WEIGHT in frame:
+        raise UserError(f"the table has a column {WEIGHT!r} already", f"name it: weight={WEIGHT!r}")
     try:
-        return filled.astype(dtype)
+        values = np.asarray(weight, dtype=float)
     except (TypeError, ValueError):
-        return filled.infer_objects()
+        raise UserError("sample_weight= takes a number for each row", "give an array of them") from None
+    if values.shape != (len(frame),):
+        raise UserError(f"sample_weight has shape {values.shape}, and the table {len(frame)} rows", "give one for each")
+    return frame.assign(**{WEIGHT: values})

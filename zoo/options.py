@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="where to write; the format follows the ending")]
 RunOut = Annotated[Path, typer.Option("-o", "--output", help="the run folder to write")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="of every random choice")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="of every random choice")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="a setting, e.g. program.components=8 or fit.epochs=20")]
 Budget = Annotated[
@@ -66,17 +67,19 @@ class Reading:
     group: str | None = None
     given: list[str] | None = None
 
-    def read(self, table: str) -> Any:
-        from zoo.table.reader import read_table
+    def read(self, table: str, kept: dict[str, Any] | None = None, needed: Sequence[str] = ()) -> Any:
+        """The table; read as that of a run was, where the options `kept` with it and the columns needed are given."""
+        from zoo.table.reader import read_like
 
-        return read_table(
-            table,
-            header=self.header,
-            columns=self.columns,
-            sep=self.sep,
-            missing=split(self.missing),
-            query=self.query,
-        )
+        options: dict[str, Any] = {"header": self.header, "columns": self.columns, "sep": self.sep}
+        return read_like(table, kept or {}, needed, self.query, missing=split(self.missing), **options)
+
+    def kept(self, frame: Any) -> dict[str, Any]:
+        """The reading options that other tables should be read with, for the manifest of a run."""
+        options = {"missing": split(self.missing), "sep": self.sep, "header": self.header}
+        if self.columns is not None:
+            options["columns"] = list(frame.columns)
+        return {name: value for name, value in options.items() if value is not None and value != []}
 
     def streamed(self, table: str) -> Any:
         """The stream of a Parquet table too large for memory; none for every other."""
@@ -86,8 +89,7 @@ class Reading:
 
     def schema_of(self, frame: Any) -> Any:
         """The schema given, or inferred with the overrides."""
-        from zoo.table.infer import infer_schema
-        from zoo.table.schema import Schema
+        from zoo.table.infer import schema_for
 
         overrides = {
             "--kind": self.kind,
@@ -103,9 +105,9 @@ class Reading:
                     f"--schema already says what each column is; {', '.join(used)} cannot be added",
                     "edit the schema file",
                 )
-            return Schema.read(self.schema)
-        return infer_schema(
+        return schema_for(
             frame,
+            self.schema,
             kinds=pairs(self.kind),
             ignore=split(self.ignore),
             given=split(self.given),
@@ -128,11 +130,13 @@ def pairs(values: list[str] | None) -> dict[str, str]:
     return out_
 
 
-def seconds_in(text: str | None) -> float | None:
-    """'90', '90s', '10m' or '1h' in seconds."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if not found or float(found[1]) <= 0:
-        raise UserError(f"--time-budget {text!r} is not a length of time", "write for example 90s, 10m or 1h")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+def assignments(values: list[str] | None) -> dict[str, str]:
+    """Values by name from `a=1,b=2`: a comma parts two of them where an equals sign follows."""
+    out_: dict[str, str] = {}
+    for text in values or []:
+        for part in re.split(r",(?=[^,=]+=)", text):
+            name, equals, value = part.partition("=")
+            if not equals:
+                raise UserError(f"--given {text!r} is not column=value", "write for example --given species=Adelie")
+            out_[name.strip()] = value
+    return out_

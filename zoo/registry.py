@@ -77,8 +77,8 @@ class Registry(Mapping[str, Recipe]):
     def __getitem__(self, name: str) -> Recipe:
         try:
             return self._recipes[name]
-        except KeyError:
-            raise UserError(f"no model is called {name!r}", nearest(name, self._recipes)) from None
+        except (KeyError, TypeError):
+            raise UserError(f"no model is called {name!r}", nearest(str(name), self._recipes)) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._recipes

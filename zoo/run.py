@@ -1,6 +1,7 @@
 """The run folder: one fitted model, or one comparison, complete and readable by eye.
 
-    manifest.json          what this is: format, kind, versions, seed, how the fit went, its held-out score
+    manifest.json          what this is: format, kind, versions, seed, how the fit went, its held-out score, how the
+                           table was read, and the checksum of every other file here
     recipe.toml            the recipe, complete
     schema.toml            the schema: the base measure of every number here
     weights.safetensors    parameters, and the codec's locations and scales
@@ -15,10 +16,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import platform
-import shutil
-import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,45 +28,16 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from zoo.errors import UserError
+from zoo.errors import UserError, ZooWarning, nearest
 from zoo.fitting.loop import Fitted
+from zoo.folder import FORMAT, MANIFEST, checksum, checksums, is_run, new_folder
 from zoo.model import Model
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.table.codec import Codec
 from zoo.table.schema import Schema
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-
-
-def check_free(path: str | Path) -> Path:
-    """The path where a run may be written: nothing is there, or an empty folder, or an earlier run."""
-    path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{str(path)!r} is a file, and a run is a folder", "give another path to -o")
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
-        raise UserError(f"the folder {str(path)!r} holds something that is not a run of zoo", "give another path to -o")
-    return path
-
-
-@contextlib.contextmanager
-def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder that appears under `path` whole or not at all. An earlier run there is replaced, nothing else is."""
-    path = check_free(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise UserError(f"cannot write to {str(path.parent)!r}: {error.strerror}", "give another path to -o") from None
-    try:
-        yield work
-        work.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(work, path)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+__all__ = ["FORMAT", "MANIFEST", "is_run", "new_folder"]
 
 
 def manifest(kind: str, seed: int, **more: Any) -> dict[str, Any]:
@@ -83,6 +53,15 @@ def manifest(kind: str, seed: int, **more: Any) -> dict[str, Any]:
         "versions": {name: version(name) for name in packages},
         **more,
     }
+
+
+_TYPES = {"seed": int, "model": str, "fit": dict, "choices": list, "n_train": int, "files": dict, "reading": dict}
+"""What stands in a manifest, as far as it is there."""
+
+
+def write_manifest(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write the manifest of a run folder, with the checksums of the files that lie there: it comes last."""
+    write_json(folder / MANIFEST, {**document, "files": checksums(folder)})
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -129,15 +108,33 @@ def read_manifest(path: str | Path, kind: str | None = None) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{str(file)!r} is not JSON: {error}", "the run is damaged; fit again") from None
-    if not isinstance(document, dict):
-        raise UserError(f"{str(file)!r} is not a manifest", "the run is damaged; fit again")
-    if document.get("format") != FORMAT:
-        raise UserError(
-            f"{str(path)!r} has format {document.get('format')!r}, and this zoo reads {FORMAT}", "upgrade zoo"
-        )
-    if kind is not None and document.get("kind") != kind:
-        raise UserError(f"{str(path)!r} holds a {document.get('kind')}, and a {kind} was expected")
+    if not isinstance(document, dict) or not {"format", "kind"} <= set(document):
+        raise UserError(f"{str(file)!r} is not a manifest of zoo", "the run is damaged; fit again")
+    if document["format"] != FORMAT:
+        raise UserError(f"{str(path)!r} has format {document['format']!r}, and this zoo reads {FORMAT}", "upgrade zoo")
+    if kind is not None and document["kind"] != kind:
+        raise UserError(f"{str(path)!r} holds a {document['kind']}, and a {kind} was expected")
+    for key, expected in _TYPES.items():
+        if key in document and (not isinstance(document[key], expected) or document[key] is True):
+            what = f"{str(file)!r} is damaged: {key} = {document[key]!r} is no {expected.__name__}"
+            raise UserError(what, "fit again, or fetch the folder again")
+    if not 0 <= document.get("seed", 0) < 2**63:
+        raise UserError(f"{str(file)!r} is damaged: seed = {document['seed']}", "fit again, or fetch the folder again")
     return document
+
+
+def check_unchanged(folder: Path, document: Mapping[str, Any], name: str) -> None:
+    """Say that a file of a run was changed since it was written: a ZooWarning where people may edit it, else an error.
+
+    A run of an earlier zoo, whose manifest has no checksums, says nothing.
+    """
+    expected = document.get("files", {}).get(name)
+    if expected is None or not (folder / name).is_file() or checksum(folder / name) == expected:
+        return
+    message = f"{str(folder / name)!r} was changed since it was written"
+    if name.endswith(".safetensors"):
+        raise UserError(f"{message}: these are not the weights that were fitted", "fit again, or fetch it again")
+    warnings.warn(message, ZooWarning, stacklevel=4)
 
 
 def write_model(folder: Path, model: Model, fitted: Fitted, document: dict[str, Any]) -> None:
@@ -149,7 +146,7 @@ def write_model(folder: Path, model: Model, fitted: Fitted, document: dict[str, 
     save_file(tensors, folder / "weights.safetensors")
     if fitted.history:
         pd.DataFrame(fitted.history).to_parquet(folder / "history.parquet", index=False)
-    write_json(folder / MANIFEST, document)
+    write_manifest(folder, document)
 
 
 def read_model(folder: str | Path, registry: Registry | None = None) -> tuple[Model, Fitted, dict[str, Any]]:
@@ -161,10 +158,20 @@ def read_model(folder: str | Path, registry: Registry | None = None) -> tuple[Mo
 
 def _read_model(folder: Path, registry: Registry) -> tuple[Model, Fitted, dict[str, Any]]:
     document = read_manifest(folder, "model")
+    for name in ("weights.safetensors", "recipe.toml", "schema.toml", "history.parquet"):
+        check_unchanged(folder, document, name)
     recipe = registry.admit(Recipe.from_toml(_text(folder / "recipe.toml"), str(folder / "recipe.toml")))
     schema = Schema.read(folder / "schema.toml")
+    if document.get("model", recipe.model) != recipe.model:
+        what = f"the manifest of {str(folder)!r} says {document['model']!r}, and its recipe {recipe.model!r}"
+        raise UserError(what, "fit again, or fetch the folder again")
     model = Model(recipe, Codec(schema))
-    missing = model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+    weights = load_file(folder / "weights.safetensors")
+    broken = [name for name, tensor in weights.items() if tensor.isnan().any()]
+    if broken:
+        what = f"the weights in {str(folder)!r} are damaged: {broken[0]} holds what is not a number"
+        raise UserError(what, "fit again, or fetch the folder again")
+    missing = model.load_state_dict(weights, strict=False)
     if missing.missing_keys or missing.unexpected_keys:
         raise UserError(f"the weights in {str(folder)!r} do not fit the recipe: {missing}", "fit again")
     history = folder / "history.parquet"
@@ -187,7 +194,22 @@ def best_model(path: str | Path) -> Path:
     """The folder of the model that a run stands for: itself, or the best of a comparison."""
     path = Path(path)
     with reading(path):
-        if read_manifest(path)["kind"] == "model":
+        document = read_manifest(path)
+        if document["kind"] == "model":
             return path
-        ranking = json.loads(_text(path / "comparison.json"))["models"]
-        return path / "models" / str(ranking[0]["model"])
+        return model_folder(path, read_ranking(path, document)["models"][0]["model"])
+
+
+def read_ranking(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The ranking of a comparison, given its manifest."""
+    check_unchanged(path, document, "comparison.json")
+    ranking: dict[str, Any] = json.loads(_text(path / "comparison.json"))
+    return ranking
+
+
+def model_folder(path: Path, model: object) -> Path:
+    """The folder of one model of a comparison; a name that is none of its folders is a UserError."""
+    folders = {p.name: p for p in (path / "models").iterdir() if p.is_dir()}
+    if model not in folders:
+        raise UserError(f"the run {str(path)!r} holds no model {model!r}", nearest(str(model), folders))
+    return folders[str(model)]

@@ -143,8 +143,13 @@ def profile_grid(profile: Any) -> Grid:
     """One line a cluster; one line a column, for the largest clusters, where there are many columns."""
     if profile.shape[1] <= MOST_ACROSS:
         return as_grid(profile.reset_index())
-    lines = profile.head(MOST_ACROSS - 1).T.rename_axis("column")
+    lines = profile.head(clusters_shown(profile)).T.rename_axis("column")
     return as_grid(lines.rename(columns=lambda k: f"cluster {k}").reset_index())
+
+
+def clusters_shown(profile: Any) -> int:
+    """How many clusters the table of their profiles has place for."""
+    return len(profile) if profile.shape[1] <= MOST_ACROSS else min(len(profile), MOST_ACROSS - 1)
 
 
 class Watch:
@@ -196,7 +201,10 @@ def usage(error: Any) -> str:
     return f"see `{context.command_path if context else 'zoo'} --help`"
 
 
-def give_up(text: str, code: int = 2) -> NoReturn:
+def give_up(text: str, remedy: str | None = None, code: int = 2) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": " ".join(text.split()), "remedy": remedy}, indent=2, ensure_ascii=False))
+    text = f"{text}; {remedy}" if remedy else text
     err.print(f"[bold red]zoo:[/] {escaped(' '.join(text.split()))}", highlight=False, soft_wrap=True)
     sys.exit(code)
 

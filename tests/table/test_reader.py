@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -326,11 +328,69 @@ def test_round_trip(tmp_path: Path, ending: str) -> None:
 def test_index_is_kept_where_it_says_something(tmp_path: Path, ending: str) -> None:
     frame = pd.DataFrame({"x": [1.5, 2.5]}, index=pd.Index(["a", "b"], name="id"))
     write_table(frame, tmp_path / f"t{ending}")
-    assert list(read_table(tmp_path / f"t{ending}")) == ["id", "x"]
+    as_index = ending in (".parquet", ".feather")
+    pd.testing.assert_frame_equal(read_table(tmp_path / f"t{ending}"), frame if as_index else frame.reset_index())
     write_table(frame.reset_index(drop=True), tmp_path / f"t{ending}")
     assert list(read_table(tmp_path / f"t{ending}")) == ["x"]
+    if as_index:
+        write_table(frame.rename_axis("x"), tmp_path / f"t{ending}")
+        assert read_table(tmp_path / f"t{ending}").index.tolist() == ["a", "b"]
+        return
     with pytest.raises(UserError, match="index 'x' is the name of a column"):
         write_table(frame.rename_axis("x"), tmp_path / f"t{ending}")
+
+
+@pytest.mark.parametrize("path", ["/proc/t.csv", "nowhere/t.csv", "here/t.csv", f"{'x' * 300}.csv"])
+def test_a_path_that_cannot_be_written_to_is_named(tmp_path: Path, path: str) -> None:
+    (tmp_path / "here" / "t.csv").mkdir(parents=True)
+    with contextlib.chdir(tmp_path), pytest.raises(UserError, match=re.escape(path.rpartition("/")[2])):
+        write_table(pd.DataFrame({"x": [1.5]}), path)
+    assert [p.name for p in tmp_path.iterdir()] == ["here"]
+
+
+# ---- rows that are not whole
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t", " "])
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["1 2 3"] * 9 + ["1 2"] + ["4 5 6"] * 9, "line 11: 2 cells where 3 were expected"),
+        (["1 2 3"] * 9 + ["1 2", "4 5 6", "1", "3 4"], "line 11: 2 cells .* and so in 2 more lines"),
+        (["1 2 3"] * 19 + ["1"], "line 21: 1 cells .* the last one, was the file cut off"),
+        (["1 2 3"] * 19 + ["1 2 NA", "1 2 3"], ""),
+    ],
+)
+def test_short_rows_are_told(tmp_path: Path, sep: str, rows: list[str], said: str) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(["a b c", *rows]).replace(" ", sep))
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        frame = read_table(tmp_path / "t.csv", sep=sep)
+    assert frame.shape == (len(rows), 3)
+    assert len(notes) == bool(said)
+    assert all(re.search(said, str(note.message)) for note in notes)
+
+
+def test_a_file_that_ends_in_the_middle_of_a_character(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("a,b\n1,grün\n2,grü".encode()[:-1])
+    with pytest.warns(ZooWarning, match="ends in the middle of a character"):
+        frame = read_table(tmp_path / "t.csv")
+    assert frame["b"].tolist() == ["grün", "gr"]
+
+
+@pytest.mark.parametrize(("sep", "better"), [(";", ","), ("tab", ","), (",", ";"), ("|", "tab"), (",", "whitespace")])
+def test_a_separator_that_parts_nothing_is_told(tmp_path: Path, sep: str, better: str) -> None:
+    character = {"tab": "\t", "whitespace": " "}.get(better, better)
+    (tmp_path / "t.csv").write_text("\n".join(["a b c", *["1 2 3"] * 9]).replace(" ", character))
+    with pytest.warns(ZooWarning, match=f"one cell in every row .* and 3 with {re.escape(repr(better))}"):
+        assert read_table(tmp_path / "t.csv", sep=sep).shape[1] == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
+def test_utf_16_with_a_mark_or_without(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "t.csv").write_bytes("größe,b\n1,ä\n2,b\n".encode(encoding))
+    with pytest.warns(ZooWarning, match="no byte-order mark") if encoding != "utf-16" else contextlib.nullcontext():
+        assert read_table(tmp_path / "t.csv").to_dict("list") == {"größe": [1, 2], "b": ["ä", "b"]}
 
 
 def test_dates_in_jsonl(tmp_path: Path) -> None:

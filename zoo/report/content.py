@@ -8,9 +8,10 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from zoo.errors import quiet
 from zoo.report import figures, tables, words
 from zoo.report.profiles import Profiles, profiles
-from zoo.report.source import Source, quiet
+from zoo.report.source import Source
 from zoo.report.style import to_svg
 
 MOST_COLUMNS = 24

@@ -13,11 +13,11 @@ from markupsafe import Markup, escape
 
 from zoo import run
 from zoo.estimator import Estimator
+from zoo.folder import PAGE
 from zoo.report.content import comparison_content, model_content
 from zoo.report.source import Source
 
 TEMPLATE = "report.html.j2"
-PAGE = "report.html"
 
 
 def write_report(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ import pandas as pd
 
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
-from zoo.run import read_manifest
+from zoo.run import model_folder, read_manifest
 from zoo.table.schema import Schema
 
 T = TypeVar("T")
@@ -25,14 +24,6 @@ T = TypeVar("T")
 SHOWN_ROWS = 3000
 DRAWS = (200, 2000)
 DRAWN_CELLS = 20_000
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without warnings on levels never seen: whoever fitted has had them, and samples hold the reserved level."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZooWarning)
-        yield
 
 
 @dataclass
@@ -95,7 +86,7 @@ class Source:
     # ---- models
 
     def folder_of(self, model: str) -> Path:
-        return self.folder / "models" / model if self.manifest["kind"] == "comparison" else self.folder
+        return model_folder(self.folder, model) if self.manifest["kind"] == "comparison" else self.folder
 
     def manifest_of(self, model: str) -> dict[str, Any]:
         return read_manifest(self.folder_of(model))

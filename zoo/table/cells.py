@@ -142,15 +142,15 @@ def _through_levels(series: pd.Series, read: Callable[[pd.Series], np.ndarray]) 
 def _missing(series: pd.Series) -> np.ndarray:
     """Where cells are missing or infinite."""
     missing = series.isna().to_numpy(dtype=bool)
-    return missing | _infinite(series)
+    return missing | infinite(series)
 
 
-def _infinite(series: pd.Series) -> np.ndarray:
+def infinite(series: pd.Series) -> np.ndarray:
     """Where cells are infinite numbers."""
     if series.dtype == object:
         return np.array([isinstance(v, float | np.floating) and math.isinf(v) for v in series], dtype=bool)
     if isinstance(series.dtype, pd.CategoricalDtype):
-        return np.append(_infinite(pd.Series(series.cat.categories)), False)[series.cat.codes.to_numpy()]
+        return np.append(infinite(pd.Series(series.cat.categories)), False)[series.cat.codes.to_numpy()]
     if family(series) == "number":
         return np.isinf(series.to_numpy(dtype=np.float64, na_value=np.nan))
     return np.zeros(len(series), dtype=bool)
@@ -220,7 +220,7 @@ class Cells:
 
     @cached_property
     def infinite(self) -> int:
-        return int(_infinite(self.series).sum())
+        return int(infinite(self.series).sum())
 
     @cached_property
     def numbers(self) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import UserError, ZooWarning, nearest
+from zoo.errors import UserError
 from zoo.table.cells import level_codes, numeric_values
+from zoo.table.check import cells_of, warn_infinite, within
 from zoo.table.restore import restored
 from zoo.table.schema import Column, Schema
 from zoo.table.transforms import MAPS, WIDTH, Walls, choose
@@ -146,12 +146,14 @@ class Codec(nn.Module):
         """The table's rows as tensors. Column order does not matter; columns the schema does not know are ignored.
 
         A missing column, text where numbers were, a number beyond the end of a density, or a third value in a binary
-        column is a UserError. A level never seen takes its column's reserved level, a number beyond the end of a
-        rounded column its last cell, each with a ZooWarning.
+        column is a UserError. A level never seen takes its column's reserved level, a number beyond the end or beside
+        the lattice of a rounded column a cell of it, an infinite one counts as missing: each with a ZooWarning.
         """
         schema, n = self.schema, len(frame)
+        for column in (*schema.modelled, *schema.given_columns):
+            warn_infinite(cells_of(frame, column.name))
         numeric = torch.from_numpy(self._numeric(frame)).to(self.loc.device)
-        codes = [torch.tensor(level_codes(_column(frame, c.name), c)) for c in schema.discrete]
+        codes = [torch.tensor(level_codes(cells_of(frame, c.name), c)) for c in schema.discrete]
         discrete = (torch.stack(codes, -1) if codes else torch.zeros(n, 0, dtype=torch.float64)).to(self.loc.device)
         seen = torch.cat([~numeric.isnan(), ~discrete.isnan()], -1)
         cells = self._cells(numeric.nan_to_num(0.0) if n else numeric, seen, discrete.nan_to_num(0.0))
@@ -187,30 +189,30 @@ class Codec(nn.Module):
         return (near * number).sum(-1)
 
     def _numeric(self, frame: pd.DataFrame) -> np.ndarray:
-        values = [_within(_values(frame, c), c) for c in self.schema.numeric]
+        values = [within(_values(frame, c), c) for c in self.schema.numeric]
         return np.stack(values, -1).astype(np.float64) if values else np.zeros((len(frame), 0))
 
     def _weight(self, frame: pd.DataFrame) -> Tensor:
         column = self.schema.role("weight")
         if column is None or column.name not in frame:
             return torch.ones(len(frame), dtype=torch.float64)
-        w = numeric_values(_column(frame, column.name), column)
-        if np.isnan(w).any() or (w < 0).any() or w.sum() == 0:
-            bad = np.flatnonzero(np.isnan(w) | (w < 0))
-            raise UserError(f"weights in {column.name!r} must be numbers >= 0, not all zero", f"see rows {bad[:5]}")
+        w = numeric_values(cells_of(frame, column.name), column)
+        bad = np.flatnonzero(np.isnan(w) | (w < 0))
+        if len(bad):
+            raise UserError(f"weights in {column.name!r} must be numbers >= 0", f"see rows {bad[:5]}")
         return torch.from_numpy(w) / self.weight_mean.cpu()
 
     def _group(self, frame: pd.DataFrame) -> Tensor:
         column = self.schema.role("group")
         if column is None:
             return torch.zeros(len(frame), dtype=torch.long)
-        codes = level_codes(_column(frame, column.name), column)
+        codes = level_codes(cells_of(frame, column.name), column)
         return torch.from_numpy(np.where(np.isnan(codes), len(column.levels), codes)).long()
 
     def _given(self, frame: pd.DataFrame) -> Tensor:
         features = [torch.zeros(len(frame), 0)]
         for j, column in enumerate(self.schema.given_columns):
-            series = _column(frame, column.name)
+            series = cells_of(frame, column.name)
             v = torch.tensor(numeric_values(series, column) if column.is_number else level_codes(series, column))
             seen = ~v.isnan()
             if column.n_given > 2:
@@ -366,34 +368,10 @@ def _moments(v: np.ndarray) -> tuple[float, float]:
     return float(scaled.mean()) * largest, spread * largest if spread > 1e-12 else 1.0
 
 
-def _column(frame: pd.DataFrame, name: str) -> pd.Series:
-    if name not in frame:
-        raise UserError(
-            f"the table has no column {name!r}, which the model was fitted on", nearest(name, map(str, frame.columns))
-        )
-    return frame[name]
-
-
 def _values(frame: pd.DataFrame, column: Column) -> np.ndarray:
     """The cells of a numeric column in table units, ranks of an ordinal one; NaN where missing."""
-    series = _column(frame, column.name)
+    series = cells_of(frame, column.name)
     return numeric_values(series, column) if column.is_number else level_codes(series, column)
-
-
-def _within(values: np.ndarray, column: Column) -> np.ndarray:
-    """The values, none beyond the column's ends: the end cells of a rounded column hold what lies beyond, with a
-    ZooWarning; a density has no mass there, and that is a UserError."""
-    low = -math.inf if column.lower is None or column.period else column.lower
-    high = math.inf if column.upper is None else column.upper
-    held = np.clip(values, low, high)
-    beyond = np.flatnonzero((values < low) | (values > high))
-    if len(beyond):
-        row = int(beyond[0])
-        where = f"column {column.name!r} holds {values[row]:g} in row {row}, beyond its end {held[row]:g}"
-        if column.step is None:
-            raise UserError(where, "blank such cells to count them as missing, or fit with other ends in the schema")
-        warnings.warn(f"{where}: {len(beyond)} such cells count as the end cell", ZooWarning, stacklevel=5)
-    return held
 
 
 def _beside_atoms(values: np.ndarray, column: Column) -> np.ndarray:

@@ -188,6 +188,10 @@ def decoded(data: bytes, where: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data":
+            message = f"{where} ends in the middle of a character: was the file cut off?"
+            warnings.warn(message, ZooWarning, stacklevel=2)
+            return data[: error.start].decode("utf-8-sig")
         line = data.count(b"\n", 0, error.start) + 1
         found = f"{where}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8"
     try:

@@ -6,11 +6,13 @@ import fnmatch
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from zoo.arguments import names_in, pairs_in
 from zoo.errors import UserError, ZooWarning, nearest
 from zoo.table.cells import (
     Cells,
@@ -24,6 +26,7 @@ from zoo.table.cells import (
     sorted_labels,
     tokens,
 )
+from zoo.table.check import FEW, check_schema, check_weight, off_lattice, refuse, warn_beside, warn_infinite
 from zoo.table.lattice import clock_step, lattice_step
 from zoo.table.layout import is_number
 from zoo.table.reader import read_table
@@ -59,15 +62,15 @@ def infer_schema(
     """
     frame = read_table(frame)
     names = list(frame.columns)
-    forced = _Forced.of(kinds or {}, names)
+    forced = _Forced.of(pairs_in(kinds, "kinds"), names)
+    given, ignore = names_in(given, "given"), names_in(ignore, "ignore")
+    group, weight = (None if name is None else str(name) for name in (group, weight))
     roles = _roles(names, given, group, weight)
     ignored = {name for pattern in ignore for name in _matching(pattern, names, "ignore")} - set(roles)
     columns = []
     for name in names:
         cells = Cells(frame[name])
-        if cells.infinite:
-            message = f"column {name!r} holds {cells.infinite} infinite values: they count as missing"
-            warnings.warn(message, ZooWarning, stacklevel=2)
+        warn_infinite(cells.series)
         if name in ignored:
             columns.append(_column(cells, kind="ignored", note="ignored on request"))
         else:
@@ -75,6 +78,31 @@ def infer_schema(
     forced.warn()
     _warn_set_aside([c for c in columns if c.kind == "ignored" and c.name not in ignored])
     return _with_something_left(Schema(columns=tuple(columns)))
+
+
+def schema_for(frame: pd.DataFrame, schema: Any = None, **asked: Any) -> Schema:
+    """The schema that was given, held against the whole table; or else the one inferred, as it was `asked`.
+
+    schema  a Schema, or the path of one as TOML
+    """
+    if schema is None:
+        return infer_schema(frame, **asked)
+    used = [name for name, value in asked.items() if value is not None and len(value)]
+    if used:
+        raise UserError(f"schema= already says what each column is; {', '.join(used)} cannot be added", "edit it")
+    schema = as_schema(schema)
+    check_schema(schema, frame)
+    return schema
+
+
+def as_schema(schema: Any) -> Schema:
+    """A schema, or the one in a file."""
+    if isinstance(schema, str | PathLike):
+        return Schema.read(schema)
+    if not isinstance(schema, Schema):
+        what = f"schema= takes a Schema or the path of one, not a {type(schema).__name__}"
+        raise UserError(what, "zoo.infer_schema(table) gives one, `zoo inspect TABLE` prints one")
+    return schema
 
 
 # ---- one column
@@ -129,6 +157,7 @@ def _id_like(cells: Cells) -> str:
             return f"ID-like: row numbers {first}, {second} ... {last}"
     present = int((~cells.missing).sum())
     if cells.family in ("text", "category") and present >= MIN_ROWS_ID and cells.distinct > 0.95 * present:
+        _warn_nearly_numeric(cells, "set aside")
         return f"ID-like: {cells.distinct} distinct texts in {present} rows"
     return ""
 
@@ -151,7 +180,9 @@ def _number(cells: Cells, role: Role) -> Column:
     lower, upper = ends_of(cells.numbers, step)
     atoms = atoms_of(cells.numbers, step, lower)
     kind = "integer" if step == 1 else "continuous"
-    return _column(cells, role, kind=kind, step=step, lower=lower, upper=upper, atoms=atoms)
+    column = _column(cells, role, kind=kind, step=step, lower=lower, upper=upper, atoms=atoms)
+    _warn_beside(cells, column)
+    return column
 
 
 def _forced_column(cells: Cells, role: Role, kind: Kind, exact: bool) -> Column:
@@ -175,9 +206,9 @@ def _forced_column(cells: Cells, role: Role, kind: Kind, exact: bool) -> Column:
     if kind == "time":
         return column.model_copy(update={"step": clock_step(values[~np.isnan(values)])})
     if kind in ("integer", "count"):
-        _refuse(cells, np.abs(values - np.rint(values)) > 0, f"is {kind} and needs whole numbers")
+        refuse(cells, np.abs(values - np.rint(values)) > 0, f"is {kind} and needs whole numbers")
     if kind == "count":
-        _refuse(cells, values < 0, "is count and needs numbers >= 0")
+        refuse(cells, values < 0, "is count and needs numbers >= 0")
         atoms = atoms_of(values[~np.isnan(values)], 1.0, 0.0)
         return column.model_copy(update={"atoms": tuple(atom for atom in atoms if atom == 0)})
     return column
@@ -193,17 +224,8 @@ def _group(cells: Cells) -> Column:
 def _weight(cells: Cells) -> Column:
     """The column of row weights."""
     column = _column(cells, "weight", kind="continuous")
-    values = numeric_values(cells.series, column)
-    _refuse(cells, np.isnan(values), "is the weight and needs a number in every row")
-    _refuse(cells, values < 0, "is the weight and needs numbers >= 0")
-    if not values.sum():
-        raise UserError(f"every weight in column {cells.name!r} is zero", "name another column, or none")
+    check_weight(cells, column)
     return column
-
-
-def _refuse(cells: Cells, bad: np.ndarray, needs: str) -> None:
-    if bad.any():
-        raise UserError(f"column {cells.name!r} {needs}, not {at(cells.series, bad)}", "mend these cells, or the kind")
 
 
 # ---- what the user asked for
@@ -227,7 +249,7 @@ class _Forced:
         forced = cls({}, {}, {})
         for pattern, kind in kinds.items():
             if kind not in KINDS:
-                raise UserError(f"no kind {kind!r} (asked for {pattern!r})", nearest(kind, KINDS))
+                raise UserError(f"no kind {kind!r} (asked for {pattern!r})", nearest(str(kind), KINDS))
             for name in _matching(pattern, names, "kind"):
                 if name == pattern:
                     forced.exact[name] = kind  # type: ignore[assignment]
@@ -283,19 +305,25 @@ def _warn_set_aside(columns: list[Column]) -> None:
         warnings.warn(f"set aside: {reasons}", ZooWarning, stacklevel=3)
 
 
-def _warn_nearly_numeric(cells: Cells) -> None:
+def _warn_beside(cells: Cells, column: Column) -> None:
+    """Warn of the few cells that lie beside the lattice of the others."""
+    if column.role == "model" and off_lattice(cells.numbers, column).any():
+        warn_beside(numeric_values(cells.series, column), column, FEW)
+
+
+def _warn_nearly_numeric(cells: Cells, fate: str = "kept as categorical") -> None:
     """Warn of text that is numbers but for a few cells, or throughout."""
     if family(cells.series) != "text":
         return
     bad = np.isnan(numbers(cells.series)) & ~cells.missing
     share = 1 - bad.sum() / (~cells.missing).sum()
     if not bad.any():
-        message = f"column {cells.name!r} is numbers stored as text: kept as categorical"
+        message = f"column {cells.name!r} is numbers stored as text: {fate}"
         warnings.warn(f"{message} (--kind '{cells.name}=continuous' changes that)", ZooWarning, stacklevel=5)
     elif share > 0.9:
         message = f"column {cells.name!r} is {share:.1%} numbers, but holds {at(cells.series, bad)}"
         advice = f"if these mean missing, --missing {tokens(cells.series, bad)}"
-        warnings.warn(f"{message}: kept as categorical; {advice}", ZooWarning, stacklevel=5)
+        warnings.warn(f"{message}: {fate}; {advice}", ZooWarning, stacklevel=5)
 
 
 def _with_something_left(schema: Schema) -> Schema:

@@ -12,6 +12,10 @@ CLOCK = (1.0, 1 / 24, 1 / 1440, 1 / 86400)
 _COMPUTED = 1e-12  # error of a computed value, relative to the largest
 _SINGLE = 1.2e-7  # error of a value once stored as float32, relative to itself
 _MOMENT = 1e-4 / 86400  # error of a time in days
+LOOSEST = 0.05
+"""An error of so many steps leaves no lattice to tell."""
+SLIGHT = 1e-3
+"""So many steps beside a lattice is on it to a person: 9.899999 is 9.9."""
 
 
 def lattice_step(values: np.ndarray) -> float | None:
@@ -34,7 +38,7 @@ def lattice_step(values: np.ndarray) -> float | None:
 def clock_step(days: np.ndarray) -> float | None:
     """The coarsest of a day, an hour, a minute and a second that times (n,) in days are multiples of, if any."""
     for step in CLOCK:
-        if (np.abs(days - np.rint(days / step) * step) <= _MOMENT).all():
+        if not beside_clock(days, step).any():
             return step
     return None
 
@@ -46,21 +50,51 @@ def _coarsest_step(values: np.ndarray, counts: np.ndarray) -> float | None:
     among readings): their cell is the one they fall into. Else a few stray cells would turn a rounded column into a
     density full of ties. The share of distinct values keeps a column of mostly zeros from fitting any lattice.
     """
-    largest = float(np.abs(values).max())
-    if largest > 1e15:
+    if float(np.abs(values).max()) > 1e15:
         return None  # neighbouring floats are about as far apart as integers
     few_rows, few_values = counts.sum() // 50, len(values) // 4
-    whole = bool((values == np.rint(values)).all())
-    stored = _SINGLE if not whole and (values.astype(np.float32) == values).all() else 0.0
+    stored = _stored(values)
     for step in STEPS:
-        ticks = values / step
-        tolerance = _COMPUTED * largest / step + stored * np.abs(ticks)
-        if tolerance.max() > 0.05:
+        tolerance = _tolerance(values, step, stored)
+        if tolerance.max() > LOOSEST:
             return None
-        beside = np.abs(ticks - np.rint(ticks)) > tolerance
-        if np.count_nonzero(beside) <= few_values and counts[beside].sum() <= few_rows:
+        off = _distance(values, step) > tolerance
+        if np.count_nonzero(off) <= few_values and counts[off].sum() <= few_rows:
             return step
     return None
+
+
+def beside(values: np.ndarray, step: float) -> np.ndarray:
+    """Which of the values (n,), NaN where missing, lie beside the lattice of a step, to a person."""
+    there = ~np.isnan(values)
+    out = np.zeros(len(values), dtype=bool)
+    if there.any():
+        v = values[there]
+        out[there] = _distance(v, step) > _tolerance(v, step, _stored(v)).clip(SLIGHT, LOOSEST)
+    return out
+
+
+def beside_clock(days: np.ndarray, step: float) -> np.ndarray:
+    """Which of the times (n,) in days, NaN where missing, lie beside the lattice of a step."""
+    return np.abs(days - np.rint(days / step) * step) > _MOMENT
+
+
+def _distance(values: np.ndarray, step: float) -> np.ndarray:
+    """Distance of values from the lattice, in steps."""
+    ticks = values / step
+    return np.abs(ticks - np.rint(ticks))
+
+
+def _tolerance(values: np.ndarray, step: float, stored: float) -> np.ndarray:
+    """How far floats may be from the lattice that they mean, in steps; `stored` is their error, relative to each."""
+    return _COMPUTED * float(np.abs(values).max()) / step + stored * np.abs(values / step)
+
+
+def _stored(values: np.ndarray) -> float:
+    """The relative error of values that were kept as float32, 0 for others."""
+    whole = bool((values == np.rint(values)).all())
+    with np.errstate(over="ignore"):
+        return _SINGLE if not whole and (values.astype(np.float32) == values).all() else 0.0
 
 
 def spread(values: np.ndarray) -> float:

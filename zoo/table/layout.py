@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
@@ -43,6 +44,8 @@ def find_layout(
     quote = _sniff_quote(text, where)
     if sep is None:
         sep = _sniff_separator(text, quote, tokens)
+    elif _common_width(_records(text, sep, quote))[0] == 1:
+        _warn_one_column(text, sep, quote, tokens, where)
     records = _records(text, sep, quote)
     first, body = records[0], records[1:]
     decimal = "," if _decimal_commas(records, sep, where) else "."
@@ -66,6 +69,18 @@ def find_layout(
         remedy = f"give {width} names, or name the separator (--sep)"
         raise UserError(f"{where} has {width} columns and {len(names)} names", remedy)
     return Layout(sep, names, skip, decimal, quote)
+
+
+def widths(text: str, sep: str, quote: str) -> Iterator[tuple[int, int]]:
+    """The last line, counted from 1, and the number of cells of every row that is not blank."""
+    if sep == BLANKS:
+        yield from ((i, len(line.split())) for i, line in enumerate(text.splitlines(), start=1) if line.strip())
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sep, quotechar=quote, skipinitialspace=True)
+    with contextlib.suppress(csv.Error):
+        for record in reader:
+            if len(record) > 1 or any(cell.strip() for cell in record):
+                yield reader.line_num, len(record)
 
 
 def _records(text: str, sep: str, quote: str) -> list[list[str]]:
@@ -128,6 +143,17 @@ def _sniff_separator(text: str, quote: str, tokens: set[str]) -> str:
             continue  # words, not cells
         best, share = sep, agreeing
     return best
+
+
+def _warn_one_column(text: str, sep: str, quote: str, tokens: set[str], where: str) -> None:
+    """Warn of a separator that parts nothing, where another one does."""
+    other = _sniff_separator(text, quote, tokens)
+    width, _ = _common_width(_records(text, other, quote))
+    if width > 1:
+        spelt = {"\t": "tab", BLANKS: "whitespace"}
+        asked, better = (spelt.get(one, one) for one in (sep, other))
+        message = f"{where} has one cell in every row with the separator {asked!r}, and {width} with {better!r}"
+        warnings.warn(f"{message} (--sep '{better}')", ZooWarning, stacklevel=2)
 
 
 def _common_width(records: list[list[str]]) -> tuple[int, float]:

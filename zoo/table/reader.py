@@ -7,7 +7,8 @@ way is a `UserError` that says where, and what to do.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,34 @@ def read_table(
         raise UserError(f"{where} has no columns", "give a table with at least one row and one column")
     if not len(frame):
         raise UserError(f"{where} has no rows", "give a table with at least one row below the names")
+    return frame
+
+
+def read_like(
+    source: str | Path, kept: Mapping[str, Any], needed: Iterable[str], query: str | None = None, **asked: Any
+) -> pd.DataFrame:
+    """Read a file as another one was read.
+
+    kept    the options of `read_table` with which that one was read; those `asked` now go before them
+    needed  columns that both should have. A file that with the kept layout cannot be read, or has none of them, is
+            laid out in another way: what is left of `kept` is then `missing`
+    """
+    asked = {name: value for name, value in asked.items() if value is not None and value != []}
+    both = {**kept, **asked}
+    layout = {name for name in ("header", "columns", "sep") if name in kept and name not in asked}
+    if not layout or str(source) == "-":
+        return read_table(source, query=query, **both)
+    plain = {name: value for name, value in both.items() if name not in layout}
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        try:
+            frame = read_table(source, query=query, **both)
+        except UserError:
+            frame = None
+    if frame is None or not set(needed) & set(frame):
+        return read_table(source, query=query, **plain)
+    for one in notes:
+        warnings.warn(one.message, one.category, stacklevel=2)
     return frame
 
 

@@ -37,6 +37,8 @@ def _in_dtype(cells: pd.Series, column: Column) -> pd.Series:
             return dates.astype(object)
         if column.kind == "time" and "," in dtype:  # datetime64[us, Europe/Berlin]
             return cells.dt.tz_localize("UTC").astype(dtype)
+        if dtype == "category" and column.is_number:
+            return cells
         if dtype == "category":
             unseen = [UNSEEN] if (cells == UNSEEN).any() else []
             return cells.astype(pd.CategoricalDtype([*column.levels, *unseen], ordered=column.kind == "ordinal"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -53,11 +54,11 @@ class Column(BaseModel):
     name: str
     kind: Kind
     levels: tuple[str, ...] = ()
-    step: float | None = Field(default=None, gt=0)
-    lower: float | None = None
-    upper: float | None = None
+    step: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    lower: float | None = Field(default=None, allow_inf_nan=False)
+    upper: float | None = Field(default=None, allow_inf_nan=False)
     atoms: tuple[float, ...] = ()
-    period: float | None = Field(default=None, gt=0)
+    period: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     transform: Transform = "auto"
     likelihood: Likelihood = "normal"
     role: Role = "model"
@@ -170,6 +171,11 @@ class Schema(BaseModel):
             if sum(c.role == role for c in self.columns) > 1:
                 raise ValueError(f"only one column can be the {role}")
         return self
+
+    def __repr__(self) -> str:
+        return f"Schema({len(self.columns)} columns)"
+
+    __str__ = __repr__
 
     # ---- who takes part
 
@@ -334,7 +340,7 @@ class Schema(BaseModel):
         return result
 
     @classmethod
-    def read(cls, path: str | Path) -> Schema:
+    def read(cls, path: str | PathLike[str]) -> Schema:
         path = Path(path)
         if not path.is_file():
             raise UserError(f"no schema file {str(path)!r}", "`zoo inspect TABLE > schema.toml` writes one")

@@ -6,15 +6,16 @@ import csv
 import io
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from zoo.errors import UserError, nearest
+from zoo.errors import UserError, ZooWarning, nearest
 from zoo.table.files import PACKINGS, decoded, existing, line_of, said
-from zoo.table.layout import find_layout, separator
+from zoo.table.layout import Layout, find_layout, separator, widths
 
 MISSING = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
@@ -43,7 +44,7 @@ def read_text(
     names = None if columns is None else _column_names(columns, source)
     layout = find_layout(text, where, header, names, separator(sep), tokens)
     try:
-        return pd.read_csv(
+        frame = pd.read_csv(
             io.StringIO(text),
             sep=layout.sep,
             header=0 if layout.skip else None,
@@ -56,10 +57,31 @@ def read_text(
             index_col=False,
             low_memory=False,
         )
+        _warn_short_rows(text, layout, frame, where)
+        return frame
     except pd.errors.EmptyDataError:
         raise UserError(f"{where} has no rows", "give a table with at least one row below the names") from None
     except (pd.errors.ParserError, csv.Error) as error:
         raise UserError(f"{where}: {_parse_error(error)}", "mend that row, or name the separator (--sep)") from None
+
+
+def _warn_short_rows(text: str, layout: Layout, frame: pd.DataFrame, where: str) -> None:
+    """Warn of rows with fewer cells than columns, as a file has that was cut off in its middle."""
+    if not frame.iloc[:, -1].isna().any():
+        return  # a short row lacks the last cell at least
+    width, last = len(layout.names), 0
+    short: list[tuple[int, int]] = []
+    for number, cells in widths(text, layout.sep, layout.quote):
+        last = number
+        if cells < width:
+            short.append((number, cells))
+    if not short:
+        return
+    line, cells = short[0]
+    message = f"{where}, line {line}: {cells} cells where {width} were expected"
+    more = "" if len(short) == 1 else f", and so in {len(short) - 1} more lines"
+    cut = ": it is the last one, was the file cut off?" if line == last else ""
+    warnings.warn(f"{message}{more}{cut or ': what is not there counts as missing'}", ZooWarning, stacklevel=4)
 
 
 def _parse_error(error: Exception) -> str:

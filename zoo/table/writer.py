@@ -10,16 +10,17 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 
 from zoo.errors import UserError, nearest
-from zoo.table.files import FORMATS, LINES, TEXT, line_of, split_ending
+from zoo.table.files import ARROW, FORMATS, LINES, TEXT, line_of, split_ending
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can give
 
@@ -27,15 +28,15 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can give
 def write_table(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a table in the format of the path's ending (`-`: CSV to standard output), whole or not at all.
 
-    The index becomes the first columns where it is named or is not 0, 1, 2 ... Equal tables are equal files.
-    Raises UserError for an unknown ending, a folder that is not there, or cells the format cannot hold.
+    Parquet and Arrow keep the index as such; in text it becomes the first columns where it is named or is not
+    0, 1, 2 ... Equal tables are equal files.
+    Raises UserError for an unknown ending, a path that cannot be written to, or cells the format cannot hold.
     """
-    frame = _with_index(frame)
     if str(path) == "-":
-        frame.to_csv(sys.stdout, index=False)
+        _with_index(frame).to_csv(sys.stdout, index=False)
         return
-    with _whole(Path(path)) as (handle, ending):
-        _write(frame, handle, ending)
+    with _whole(path) as (handle, ending):
+        _write(frame if ending in ARROW else _with_index(frame), handle, ending)
 
 
 def write_parts(frames: Iterable[pd.DataFrame], path: str | Path) -> int:
@@ -44,7 +45,7 @@ def write_parts(frames: Iterable[pd.DataFrame], path: str | Path) -> int:
     Their indices are left out. Text, JSON lines and Parquet; raises UserError as `write_table` does.
     """
     rows = 0
-    with _whole(Path(path)) as (handle, ending):
+    with _whole(path) as (handle, ending):
         if ending not in (*LINES, *TEXT, ".parquet"):
             raise UserError(f"{str(path)!r} cannot be written part by part", "name a .parquet or a .csv file")
         parquet: pq.ParquetWriter | None = None
@@ -62,24 +63,50 @@ def write_parts(frames: Iterable[pd.DataFrame], path: str | Path) -> int:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+def _whole(path: str | Path) -> Iterator[tuple[IO[bytes], str]]:
     """A handle to write a file with, and its format; the file is there when all is written, or not at all."""
-    ending, packing = split_ending(path)
-    if not ending:
-        raise UserError(f"{str(path)!r} does not say what to write", f"{nearest('', FORMATS)}, and {packing} after it")
-    if not path.parent.is_dir():
-        raise UserError(f"no folder {str(path.parent)!r} to write {path.name!r} in", "make it, or name another one")
-    if path.is_dir():
-        raise UserError(f"{str(path)!r} is a folder", "name a file in it")
+    path, ending, packing = _target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with _opened(temporary, packing, path.name[: -len(packing)] if packing else "") as handle:
             yield handle, ending
         os.replace(temporary, path)
+    except OSError as error:
+        raise _refused(path, error) from None
     except (ValueError, TypeError, NotImplementedError) as error:  # Arrow's errors are among these
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"cannot write {str(path)!r}: {line_of(error)}", "convert that column to text") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: OSError) -> UserError:
+    what = f"cannot write {str(path)!r}: {error.strerror or line_of(error)}"
+    return UserError(what, "check the path, its permissions and the space that is left")
+
+
+def check_target(path: str | Path | None) -> None:
+    """Refuse a path that no table can be written to, before there is one."""
+    if path is not None and str(path) != "-":
+        _target(path)
+
+
+def _target(path: str | Path) -> tuple[Path, str, str]:
+    """A path to write to, the ending that fixes the format, and the packing."""
+    path = Path(path)
+    ending, packing = split_ending(path)
+    if not ending:
+        raise UserError(f"{str(path)!r} does not say what to write", f"{nearest('', FORMATS)}, and {packing} after it")
+    try:
+        if not path.parent.is_dir():
+            raise UserError(f"no folder {str(path.parent)!r} to write {path.name!r} in", "make it, or name another one")
+        if path.is_dir():
+            raise UserError(f"{str(path)!r} is a folder", "name a file in it")
+    except OSError as error:
+        raise _refused(path, error) from None
+    return path, ending, packing
 
 
 @contextmanager
@@ -112,9 +139,9 @@ def _write(frame: pd.DataFrame, handle: IO[bytes], ending: str, header: bool = T
     elif ending in TEXT:
         frame.to_csv(handle, index=False, header=header, sep="\t" if ending == ".tsv" else ",", mode="wb")
     elif ending == ".parquet":
-        frame.to_parquet(handle, index=False)
+        frame.to_parquet(handle)
     else:
-        frame.to_feather(handle)
+        pyarrow.feather.write_feather(pa.Table.from_pandas(frame), handle)
 
 
 def _json_lines(frame: pd.DataFrame) -> Iterator[bytes]:
