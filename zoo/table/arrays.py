@@ -97,5 +97,5 @@ def _native(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with cells in this machine's byte order, and bytes that are text as text."""
     for i, dtype in enumerate(frame.dtypes):
         if isinstance(dtype, np.dtype) and not dtype.isnative:
-            frame.isetitem(i, frame.iloc[:, i].astype(dtype.newbyteorder("=")))
+            frame.isetitem(i, frame.iloc[:, i].astype(dtype.newbyteorder("=")).array)
     return without_objects(frame)
