@@ -3,12 +3,12 @@
     python -m benchmarks.every_table FOLDER [--model mixture] [--only GLOB] [--set components=8] [-o results]
 
 FOLDER/README.md holds a Markdown table with the columns `file` and `read_csv arguments`, whose arguments become zoo's
-reading flags; `--also FILE` adds a file (or `FILE.npz:array`) that is read without any. `--rows N` takes at most N rows,
-drawn with seed 0, of a table of 64 columns or more, or of more than 200 MB; the table of results says which.
+reading flags; `--also FILE` adds a file (or `FILE.npz:array`) that is read without any. `--rows N` takes at most N
+rows, drawn with seed 0, of a table of 64 columns or more, or of more than 200 MB; the table of results says which.
 
 A command must end with code 0 and without a traceback. Scores are finite, the held-out log-likelihood too; of a table
-with a tenth of its cells blanked (at most 1000 rows) no modelled cell is missing once it is imputed, and cells that were
-there stay; samples have the modelled columns in the table's dtypes, and lie between the ends of their columns.
+with a tenth of its cells blanked (at most 1000 rows) no modelled cell is missing once it is imputed, and cells that
+were there stay; samples have the modelled columns in the table's dtypes, and lie between the ends of their columns.
 Writes results.md and results.csv; held-out numbers are nats per row in the table's units.
 """
 
@@ -216,7 +216,7 @@ def _finite(value: float | None) -> bool:
 
 
 def _reading(flags: list[str]) -> Reading:
-    options = {flag: value for flag, value in zip(flags, [*flags[1:], ""], strict=True) if flag.startswith("--")}
+    options = dict(zip(flags, [*flags[1:], ""], strict=False))  # --no-header has no value
     columns = options.get("--columns")
     return Reading(
         missing=[options["--missing"]] if "--missing" in options else None,

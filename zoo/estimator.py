@@ -342,8 +342,8 @@ def _fill(frame: pd.DataFrame, completed: pd.DataFrame, rows: Rows) -> pd.DataFr
         hidden = ~seen[:, j]
         if hidden.any():
             drawn, where = completed[name].set_axis(out.index), pd.Series(hidden, index=out.index)
-            numeric = j < len(rows.schema.numeric)
-            out[name] = drawn.where(where, out[name]) if numeric else _fill_levels(out[name], drawn, where)
+            number = rows.schema.modelled[j].is_number
+            out[name] = drawn.where(where, out[name]) if number else _fill_levels(out[name], drawn, where)
     return out
 
 
