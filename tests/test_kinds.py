@@ -26,6 +26,7 @@ from zoo.evaluate.likelihood import score
 from zoo.model import Model
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
+from zoo.table.restore import restored
 from zoo.table.schema import UNSEEN, Column, Schema
 from zoo.table.transforms import KNOTS
 
@@ -391,3 +392,13 @@ def test_cells_come_back(model: str, name: str) -> None:
         else:
             assert one.tolist() == truth.tolist()
     assert whole["v"].dtype == frame["v"].dtype
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "UInt8", "int64"])
+def test_draws_beyond_an_integer_dtype_do_not_wrap_around(dtype: str) -> None:
+    """They come in a wider one."""
+    largest = int(np.iinfo(dtype.lower()).max)
+    column = Column(name="v", kind="integer", dtype=dtype)
+    inside, beyond = np.array([1.0, largest // 2]), np.array([1.0, 2.0 * largest])
+    assert restored(inside, column).dtype == dtype
+    assert restored(beyond, column).tolist() == beyond.tolist()

@@ -47,10 +47,21 @@ def _in_dtype(cells: pd.Series, column: Column) -> pd.Series:
         if dtype == "category":
             unseen = [UNSEEN] if (cells == UNSEEN).any() else []
             return cells.astype(pd.CategoricalDtype([*column.levels, *unseen], ordered=column.kind == "ordinal"))
-        if cells.dtype == object and any(t in dtype.lower() for t in ("int", "float")):
+        if not column.is_number and any(t in dtype.lower() for t in ("int", "float")):
             cells = pd.to_numeric(cells)
         if "int" in dtype.lower():
             cells = cells.round()
+            dtype = _wide_enough(cells, dtype)
         return cells.astype(dtype)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
         return cells.infer_objects()
+
+
+def _wide_enough(cells: pd.Series, dtype: str) -> str:
+    """An integer dtype where the cells fit it, else the first of int64 and float64 that they fit: none wraps around."""
+    for wider in (dtype, "int64"):
+        info = np.iinfo(wider.lower())
+        # the largest int64 is no float: 2 ** 63, one above it, would wrap around
+        if cells.min() >= info.min and (cells.max() <= info.max if info.max < 2**53 else cells.max() < info.max):
+            return wider
+    return "float64"
