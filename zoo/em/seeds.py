@@ -36,7 +36,7 @@ def seeds(data: Data, restarts: int, k: int) -> Tensor:
 
 def _distance(x: Tensor, centres: Tensor) -> Tensor:
     """Squared distances (N, ...) of rows (N, D) to centres (..., D)."""
-    flat = centres.reshape(-1, x.shape[1])
+    flat = centres.flatten(0, -2)
     d = x.square().sum(1, keepdim=True) - 2 * x @ flat.T + flat.square().sum(1)
     return d.clamp_min(0).reshape(len(x), *centres.shape[:-1])
 

@@ -30,7 +30,7 @@ def label(value: object) -> str:
     """The level a cell stands for: True and False, 3 for 3.0, 0 for -0.0, ISO dates, else the cell as text."""
     if isinstance(value, float | np.floating) and abs(float(value)) < 2**63 and float(value).is_integer():
         return str(int(value))
-    if isinstance(value, datetime.datetime):  # pandas' Timestamp is one
+    if isinstance(value, datetime.datetime) and value is not pd.NaT:  # pandas' Timestamp is one
         midnight = value.tzinfo is None and value.time() == datetime.time()
         return value.date().isoformat() if midnight else value.isoformat()
     if isinstance(value, datetime.date):

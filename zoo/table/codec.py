@@ -113,10 +113,9 @@ class Codec(nn.Module):
     def fit(cls, schema: Schema, frame: pd.DataFrame) -> Codec:
         """A codec whose locations, scales and transforms are those of these (training) rows."""
         values = {c.name: _values(frame, c) for c in schema.numeric}
-        for column in schema.numeric:
-            if column.transform == "auto":
-                v = _beside_atoms(values[column.name], column)
-                schema = schema.with_column(column.name, transform=choose(v, column) if len(v) else "none")
+        schema = schema.with_transforms(
+            {c.name: _chosen(_beside_atoms(values[c.name], c), c) for c in schema.numeric if c.transform == "auto"}
+        )
         codec = cls(schema)
         for j, column in enumerate(schema.numeric):
             v = _beside_atoms(values[column.name], column)
@@ -126,9 +125,9 @@ class Codec(nn.Module):
             codec.shape[j, : len(parameters)] = parameters
             if column.resolution is None and column.period is None:
                 lower = None if column.transform == "log" else column.lower
-                codec.walls[j] = torch.tensor(Walls.fit(v, lower, column.upper))
+                codec.walls[j] = torch.tensor(Walls.fit(v, lower, column.upper), dtype=torch.float64)
             there = values[column.name][~np.isnan(values[column.name])]
-            codec.shown[:, j] = torch.tensor([there.min(), there.max()])
+            codec.shown[:, j] = torch.tensor([there.min(), there.max()], dtype=torch.float64)
             y = codec._transform(torch.from_numpy(v)[:, None], [j]).numpy()[:, 0]
             codec.loc[j], codec.scale[j] = _moments(y)
         for j, column in enumerate(schema.given_columns):
@@ -200,7 +199,8 @@ class Codec(nn.Module):
         bad = np.flatnonzero(np.isnan(w) | (w < 0))
         if len(bad):
             raise UserError(f"weights in {column.name!r} must be numbers >= 0", f"see rows {bad[:5]}")
-        return torch.from_numpy(w) / self.weight_mean.cpu()
+        # a fit refuses a part without any weight; elsewhere rows of no weight at all are rows alike
+        return torch.from_numpy(w if w.any() else np.ones_like(w)) / self.weight_mean.cpu()
 
     def _group(self, frame: pd.DataFrame) -> Tensor:
         column = self.schema.role("group")
@@ -372,6 +372,10 @@ def _values(frame: pd.DataFrame, column: Column) -> np.ndarray:
     """The cells of a numeric column in table units, ranks of an ordinal one; NaN where missing."""
     series = cells_of(frame, column.name)
     return numeric_values(series, column) if column.is_number else level_codes(series, column)
+
+
+def _chosen(values: np.ndarray, column: Column) -> str:
+    return choose(values, column) if len(values) else "none"
 
 
 def _beside_atoms(values: np.ndarray, column: Column) -> np.ndarray:

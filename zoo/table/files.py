@@ -24,6 +24,14 @@ FORMATS = (*TEXT, *LINES, *ARROW)
 PACKINGS = (".gz", ".bz2", ".xz", ".zip")
 ENDINGS = (*FORMATS, *(f"{ending}{packing}" for ending in FORMATS for packing in PACKINGS))
 """Endings of the files zoo reads and writes."""
+ARRAYS = (".npy", ".npz", ".idx")
+"""Those that it reads only; IDX files have no ending of their own, and are known by their first bytes."""
+FOREIGN = (
+    *(".json", ".geojson", ".yaml", ".yml", ".toml", ".xml", ".html", ".htm", ".arff", ".md", ".py", ".ipynb", ".pdf"),
+    *(".xlsx", ".xls", ".ods", ".pkl", ".pickle", ".joblib", ".pt", ".h5", ".hdf5", ".mat", ".sav", ".dta"),
+    *(".sas7bdat", ".rds", ".rda", ".rdata", ".orc", ".avro", ".tar", ".tgz", ".7z", ".png", ".jpg", ".jpeg"),
+)
+"""Endings of what is no table to zoo, which are refused without a look inside."""
 
 _UNPACK: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.decompress,
@@ -38,6 +46,8 @@ _FIRST_BYTES = {
     ".zip": re.compile(rb"PK\x03\x04"),
     ".parquet": re.compile(rb"PAR1"),
     ".arrow": re.compile(rb"ARROW1|\xff\xff\xff\xff"),
+    ".npy": re.compile(rb"\x93NUMPY"),
+    ".idx": re.compile(rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x08]"),
 }
 _MARKS = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _SAMPLE_BYTES = 4096
@@ -86,7 +96,7 @@ def existing(source: str | Path) -> Path:
     if path.is_dir():
         if _is_dataset(path):
             return path
-        tables = [p.name for p in sorted(path.iterdir()) if p.name.lower().endswith(ENDINGS)]
+        tables = [p.name for p in sorted(path.iterdir()) if p.name.lower().endswith((*ENDINGS, *ARRAYS))]
         listed = ", ".join(tables[:10]) + (", ..." if len(tables) > 10 else "")
         raise UserError(f"{str(source)!r} is a folder", f"name a table in it: {listed}" if tables else "name a file")
     if path.is_file():
@@ -107,18 +117,37 @@ def _is_dataset(folder: Path) -> bool:
 
 
 def split_ending(path: Path) -> tuple[str, str]:
-    """The ending that fixes the format, one of FORMATS, and the packing around it, one of PACKINGS or nothing.
+    """The ending that fixes the format to write, one of FORMATS, and the packing around it, one of PACKINGS or nothing.
 
-    Raises UserError for an ending that is not known. That of a .zip file may be none: its member has one.
+    Raises UserError for an ending that is not known. That of a .zip file may be none.
     """
+    ending, packing = _split(path, FORMATS)
+    if not ending and packing != ".zip":
+        raise _unknown_ending(path, packing)
+    return ending, packing
+
+
+def ending_to_read(path: Path) -> tuple[str, str]:
+    """The ending that fixes the format to read, one of FORMATS and ARRAYS, and the packing around it.
+
+    No ending where none of these is meant: the file's first bytes say what it is. Raises UserError for one in FOREIGN.
+    """
+    ending, packing = _split(path, (*FORMATS, *ARRAYS))
+    if not ending and Path(path.name.lower().removesuffix(packing)).suffix in FOREIGN:
+        raise _unknown_ending(path, packing)
+    return ending, packing
+
+
+def _split(path: Path, endings: tuple[str, ...]) -> tuple[str, str]:
     name = path.name.lower()
     packing = next((p for p in PACKINGS if name.endswith(p)), "")
-    ending = next((e for e in FORMATS if name.removesuffix(packing).endswith(e)), "")
-    if not ending and packing != ".zip":
-        suffix = Path(name.removesuffix(packing)).suffix
-        remedy = f"{nearest(suffix, FORMATS)}, and {', '.join(PACKINGS)} after these"
-        raise UserError(f"{str(path)!r} has an ending that zoo does not read or write", remedy)
-    return ending, packing
+    return next((e for e in endings if name.removesuffix(packing).endswith(e)), ""), packing
+
+
+def _unknown_ending(path: Path, packing: str) -> UserError:
+    suffix = Path(path.name.lower().removesuffix(packing)).suffix
+    remedy = f"{nearest(suffix, FORMATS)}, and {', '.join(PACKINGS)} after these"
+    return UserError(f"{str(path)!r} has an ending that zoo does not read or write", remedy)
 
 
 # ---- bytes
@@ -133,21 +162,32 @@ class Content:
 
 
 def content_of(path: Path) -> Content:
-    """The content of a file, unpacked."""
-    ending, packing = split_ending(path)
+    """The content of a file, unpacked; where its name does not say what it is, its first bytes do."""
+    ending, packing = ending_to_read(path)
     data = path.read_bytes()
-    if not packing:
-        return Content(data, ending)
-    data, member = _unpacked(data, packing, said(path))
-    return Content(data, ending or split_ending(Path(member))[0])
+    if packing:
+        data, member = _unpacked(data, packing, said(path))
+        ending = ending or (ending_to_read(Path(member))[0] if member else "")
+    return Content(data, ending) if ending else sniffed(data, said(path))
 
 
 def sniffed(data: bytes, where: str) -> Content:
     """Bytes without a name, unpacked: the first of them say what they are."""
     kind = next((kind for kind, first in _FIRST_BYTES.items() if first.match(data)), "")
+    if kind == ".zip" and _is_npz(data):
+        return Content(data, ".npz")
     if kind in PACKINGS:
         return sniffed(_unpacked(data, kind, where)[0], where)
     return Content(data, kind or (".jsonl" if _is_json_lines(data) else ".csv"))
+
+
+def _is_npz(data: bytes) -> bool:
+    """Whether every file of a zip file is an array."""
+    try:
+        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except _BROKEN:
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def _is_json_lines(data: bytes) -> bool:

@@ -16,8 +16,8 @@ def filled(frame: pd.DataFrame, completed: pd.DataFrame, seen: np.ndarray, schem
         hidden = ~seen[:, j]
         if hidden.any():
             drawn, where = completed[name].set_axis(out.index), pd.Series(hidden, index=out.index)
-            numeric = j < len(schema.numeric)
-            out[name] = drawn.where(where, out[name]) if numeric else _levels(out[name], drawn, where)
+            number = schema.modelled[j].is_number
+            out[name] = drawn.where(where, out[name]) if number else _levels(out[name], drawn, where)
     return out
 
 

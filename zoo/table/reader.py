@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from zoo.errors import UserError
-from zoo.table.files import ARROW, TEXT, Content, content_of, existing, is_url, said, sniffed, split_ending
+from zoo.table.arrays import read_arrays, split_array
+from zoo.table.files import ARRAYS, ARROW, TEXT, Content, content_of, ending_to_read, existing, is_url, said, sniffed
 from zoo.table.frames import as_pandas
 from zoo.table.layout import check_names, is_number
 from zoo.table.size import check_text
@@ -36,8 +37,10 @@ def read_table(
     """Read a table of N rows and D columns.
 
     source   one of
-             - the path of a file of text (.csv, .tsv, .txt, .data), of JSON lines (.jsonl, .ndjson), of Parquet or of
-               Arrow (.feather, .arrow), packed where .gz, .bz2, .xz or .zip follows, or of a folder of Parquet files;
+             - the path of a file of text (.csv, .tsv, .txt, .data), of JSON lines (.jsonl, .ndjson), of Parquet, of
+               Arrow (.feather, .arrow) or of arrays (.npy, .npz, `my.npz:name`), packed where .gz, .bz2, .xz or .zip
+               follows, or of a folder of Parquet files; of a file with another ending, and of IDX files, the first
+               bytes say what they are;
              - `-` for standard input, whose first bytes say which of these it is;
              - the URL of a database, like sqlite:///shop.db or postgresql://user@host/shop;
              - a table that Python holds: see `zoo.table.frames.as_pandas`. It is copied
@@ -112,18 +115,23 @@ def _read(source: str | Path, options: _Options, where: str) -> pd.DataFrame:
         return _typed(read_sql(str(source), options.query), options, where)
     if str(source) == "-":
         return _read_content(sniffed(sys.stdin.buffer.read(), where), source, options, where)
+    source, array = split_array(source)
     path = existing(source)
     if path.is_dir():
         return _typed(read_folder(path, where), options, where)
-    ending, packing = split_ending(path)
+    ending, packing = ending_to_read(path)
     if ending in ARROW and not packing:
         return _typed(read_typed(path, ending, where), options, where)
     check_text(path.stat().st_size, where)
-    return _read_content(content_of(path), path, options, where)
+    return _read_content(content_of(path), path, options, where, array)
 
 
-def _read_content(content: Content, source: str | Path, options: _Options, where: str) -> pd.DataFrame:
+def _read_content(
+    content: Content, source: str | Path, options: _Options, where: str, array: str | None = None
+) -> pd.DataFrame:
     """Read unpacked bytes."""
+    if content.ending in ARRAYS:
+        return _typed(read_arrays(content, source, array), options, where)
     if content.ending in TEXT:
         return read_text(content.data, source, options.header, options.columns, options.sep, options.missing)
     return _typed(read_typed(content, content.ending, where), options, where)

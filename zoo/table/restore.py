@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pandas as pd
 
 from zoo.table.schema import UNSEEN, Column
+
+_FIRST, _LAST = ((end - datetime.date(1970, 1, 1)).days for end in (datetime.date.min, datetime.date.max))
+"""Days since 1970-01-01 between which a draw of a time is held: the years that ISO text and Python have."""
 
 
 def restored(values: np.ndarray, column: Column) -> pd.Series:
@@ -16,7 +21,7 @@ def restored(values: np.ndarray, column: Column) -> pd.Series:
 
 def _numbers(values: np.ndarray, column: Column) -> pd.Series:
     if column.kind == "time":
-        seconds = np.round(values * 86400).astype("int64")
+        seconds = np.round(values.clip(_FIRST, _LAST) * 86400).astype("int64")
         return pd.Series(pd.to_datetime(seconds, unit="s"))
     # a lattice point has few digits: 0.102, not 0.10200000000000001
     return pd.Series(np.round(values, 9) if column.step else values)
@@ -38,14 +43,25 @@ def _in_dtype(cells: pd.Series, column: Column) -> pd.Series:
         if column.kind == "time" and "," in dtype:  # datetime64[us, Europe/Berlin]
             return cells.dt.tz_localize("UTC").astype(dtype)
         if dtype == "category" and column.is_number:
-            return cells
+            return cells  # drawn numbers are none of the categories
         if dtype == "category":
             unseen = [UNSEEN] if (cells == UNSEEN).any() else []
             return cells.astype(pd.CategoricalDtype([*column.levels, *unseen], ordered=column.kind == "ordinal"))
-        if cells.dtype == object and any(t in dtype.lower() for t in ("int", "float")):
+        if not column.is_number and any(t in dtype.lower() for t in ("int", "float")):
             cells = pd.to_numeric(cells)
         if "int" in dtype.lower():
             cells = cells.round()
+            dtype = _wide_enough(cells, dtype)
         return cells.astype(dtype)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
         return cells.infer_objects()
+
+
+def _wide_enough(cells: pd.Series, dtype: str) -> str:
+    """An integer dtype where the cells fit it, else the first of int64 and float64 that they fit: none wraps around."""
+    for wider in (dtype, "int64"):
+        info = np.iinfo(wider.lower())
+        # the largest int64 is no float: 2 ** 63, one above it, would wrap around
+        if cells.min() >= info.min and (cells.max() <= info.max if info.max < 2**53 else cells.max() < info.max):
+            return wider
+    return "float64"

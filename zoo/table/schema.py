@@ -312,6 +312,11 @@ class Schema(BaseModel):
         columns = tuple(_checked(Column, c.model_dump() | changes) if c.name == name else c for c in self.columns)
         return Schema(columns=columns)
 
+    def with_transforms(self, names: dict[str, str]) -> Schema:
+        """A copy in which columns have these transforms."""
+        columns = (c.model_copy(update={"transform": names[c.name]}) if c.name in names else c for c in self.columns)
+        return Schema(columns=tuple(columns))
+
     def to_toml(self) -> str:
         """The schema as TOML that a person can edit and give back."""
         columns = []
