@@ -16,6 +16,7 @@ from zoo.errors import ZooWarning
 
 WIDE = 160  # characters of a line of a table printed into a file or a pipe
 INTERRUPTED = 130  # the exit code of Ctrl-C
+MOST_GAPS = 8
 LONG = 60  # seconds of a fit that are announced where no progress bar is seen
 MOST_ACROSS = 12  # columns of a table of cluster profiles
 out, err = Console(), Console(stderr=True)
@@ -72,6 +73,14 @@ def memory(frame: Any) -> str:
 
     want, have = (f"{size / 2**30:.1f} GiB" for size in (needed(*frame.shape), available()))
     return f"about {want} of the {have} of memory that are free"
+
+
+def missingness(schema: Any) -> str:
+    """The columns with missing cells, most first, and what is assumed of them; nothing where there are none."""
+    gaps = sorted((c for c in schema.modelled if c.missing), key=lambda c: -c.missing)
+    shown = ", ".join(f"{c.name} {c.missing:.1%}" for c in gaps[:MOST_GAPS])
+    more = f" and {len(gaps) - MOST_GAPS} more columns" if len(gaps) > MOST_GAPS else ""
+    return f"missing, at random as far as zoo knows: {shown}{more}" if gaps else ""
 
 
 def sentence(score: dict[str, Any]) -> str:
