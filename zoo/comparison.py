@@ -34,6 +34,7 @@ from zoo.table.split import Split, split
 BASELINE = "independent"
 SHOWN_ROWS = 2000
 FITTING_SHARE = 0.85  # of a time budget; the rest is for the page
+WORTH = 1.5  # times what a fit has had that it must get to be done again
 
 COLUMNS = ["log_likelihood", "standard_error", "bound", "elbo", "difference", "difference_se", "seconds"]
 """Of the ranking, what a look shows."""
@@ -51,6 +52,11 @@ class Entry:
     scores: Scores | None = None
     failure: str = ""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the time budget ended the fit."""
+        return self.estimator is not None and "budget" in self.estimator.fitted_.stopped
 
 
 @dataclass
@@ -279,24 +285,30 @@ def compare_on(
     with quiet():
         codec = Codec.fit(schema, train)
     end = None if budget is None else time.perf_counter() + FITTING_SHARE * budget
-    entries = []
-    for i, model in enumerate(models):
-        now = time.perf_counter()
-        deadline = None if end is None else now + max(0.0, end - now) * _share(len(models) - i)
+
+    def one(model: str, deadline: float | None) -> Entry:
         if told:
             told(model)
         options: dict[str, Any] = {"seed": seed, "device": device, "models_file": models_file}
         estimator = Estimator(model, settings=sets[model], schema=schema, **options)
-        entries.append(_entry(estimator, train, validation, test, schema, codec, deadline, progress))
+        return _entry(estimator, train, validation, test, schema, codec, deadline, progress)
+
+    entries = [one(model, _deadline(end, len(models) - i)) for i, model in enumerate(models)]
+    cut = [i for i, entry in enumerate(entries) if entry.cut_short]
+    for n, i in enumerate(cut):  # what others left of the budget goes to those that had too little
+        deadline = _deadline(end, len(cut) - n)
+        if deadline is not None and deadline - time.perf_counter() > WORTH * entries[i].seconds:
+            entries[i] = one(entries[i].model, deadline)
     result = Comparison(schema, entries, reasons, parts, frame, name, seed, dict(reading or {}))
     for failure in result.failures:
         warnings.warn(failure, ZooWarning, stacklevel=2)
     return result
 
 
-def _share(left: int) -> float:
-    """Share of what is left of the budget for the next model; some is kept for scoring."""
-    return 0.85 / left if left > 1 else 0.7
+def _deadline(end: float | None, left: int) -> float | None:
+    """When the next of `left` models must be done: it has its part of the time there is, less some for scoring."""
+    now = time.perf_counter()
+    return None if end is None else now + max(0.0, end - now) * (0.85 / left if left > 1 else 0.7)
 
 
 def _entry(
@@ -340,7 +352,7 @@ def _warnings(entry: Entry, comparison: Comparison) -> list[str]:
         out.append(f"k-hat {scores.worst_k_hat:.2f} above {K_HAT_GOOD}: the bound is loose on some rows")
     if model.pattern_wise and model.schema.has_missing:
         out.append("with missing cells a density for each pattern, not the marginal of one joint")
-    if "budget" in entry.estimator.fitted_.stopped:
+    if entry.cut_short:
         out.append(entry.estimator.fitted_.stopped)
     for choice_name, values in model_grid(entry).items():
         chosen = _chosen(entry).get(choice_name)

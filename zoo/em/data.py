@@ -91,12 +91,19 @@ class Data:
         return new
 
     def imputed(self) -> Data:
-        """For dense covariances: missing cells set to the column's mean, so that an iteration is a matrix product."""
+        """For dense covariances: missing cells take another row's value, so that an iteration is a matrix product.
+
+        The column's mean in their place would be a spike, and a component of its own.
+        """
         if not self.needs_patterns:
             return self
         new = Data(**vars(self))
-        mean = self.y.sum(0) / self.seen.sum(0).clamp_min(1)
-        new.y, new.seen, new.complete = torch.where(self.seen, self.y, mean), torch.ones_like(self.seen), True
+        new.y = self.y.clone()
+        for j in range(self.y.shape[1]):
+            there, gone = self.seen[:, j].nonzero()[:, 0], (~self.seen[:, j]).nonzero()[:, 0]
+            if len(there) and len(gone):
+                new.y[gone, j] = self.y[there[torch.randint(len(there), (len(gone),))], j]
+        new.seen, new.complete = torch.ones_like(self.seen), True
         return new
 
     def chunks(self, width: int) -> list[Tensor]:

@@ -82,9 +82,10 @@ def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> 
     small = data.take(torch.randperm(data.n)[:SUBSAMPLE]).imputed()
     theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
     theta, score = climb(small, theta, 25)
-    theta, score = climb(data.imputed(), theta.best(score, keep), 200, ROUGH)
+    full = data.imputed()
+    theta, score = climb(full, theta.best(score, keep), 200, ROUGH)
     if moves:
-        theta, score = split_and_merge(small, data.imputed(), theta.best(score, 1), score.amax())
+        theta, score = split_and_merge(small, full, theta.best(score, 1), score.amax())
     if data.needs_patterns:
         theta, score = climb(data, theta.best(score, 1), 60)
     return _finish(data, (theta, score), int(score.argmax()))
