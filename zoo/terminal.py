@@ -71,8 +71,9 @@ def memory(frame: Any) -> str:
     """What fitting a table takes of the memory there is."""
     from zoo.table.size import available, needed
 
-    want, have = (f"{size / 2**30:.1f} GiB" for size in (needed(*frame.shape), available()))
-    return f"about {want} of the {have} of memory that are free"
+    want = needed(*frame.shape) / 2**20
+    said = f"{want:.0f} MiB" if want < 1024 else f"{want / 1024:.1f} GiB"
+    return f"about {said} of the {available() / 2**30:.1f} GiB of memory that are free"
 
 
 def missingness(schema: Any) -> str:
