@@ -427,12 +427,15 @@ def test_to_arviz(estimator: Any, mixed: pd.DataFrame) -> None:
     rows = mixed.iloc[:30]
     tree = fitted.to_arviz(rows, draws=25)
     assert set(tree.children) == {"posterior", "log_likelihood", "posterior_predictive", "observed_data"}
-    assert dict(tree["log_likelihood"]["row"].sizes) == {"chain": 1, "draw": 25, "row_dim_0": 30}
+    assert dict(tree["log_likelihood"]["row"].sizes) == {"chain": 1, "draw": 25, "rows": 30}
     assert tree["posterior"]["z"].shape == (1, 25, 30, 2)
     assert set(tree["posterior_predictive"].data_vars) == set(mixed)
     assert tree["posterior_predictive"]["height"].shape == (1, 25, 30)
     assert tree["observed_data"]["height"].shape == (30,)
-    np.testing.assert_array_equal(np.isnan(tree["observed_data"]["height"]), rows["height"].isna())
+    for name in ("height", "count", "length"):  # in the table's units
+        np.testing.assert_allclose(tree["observed_data"][name], rows[name], atol=1e-9)
+    assert tree["observed_data"]["rows"].to_numpy().tolist() == rows.index.tolist()
+    assert float(tree["posterior_predictive"]["count"].min()) >= mixed["count"].min()
     assert "nats per row" in tree.attrs["measure"]
     assert arviz_stats.get_log_likelihood(tree).shape == (1, 25, 30)
     if hasattr(arviz_stats, "summary"):  # it comes with an optional package of theirs

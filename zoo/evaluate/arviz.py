@@ -25,15 +25,18 @@ def to_datatree(model: Model, frame: pd.DataFrame, rows: Rows, draws: int = 100,
     posterior             latents of the guide (global ones, and the continuous ones of each row)
     log_likelihood        "row": log-likelihood of each row; the same number for every draw where no global latent is
                           drawn, else given each draw of the globals
-    posterior_predictive  numeric and level-index columns of as many drawn rows, one variable a column, codec units
+    posterior_predictive  as many drawn rows, one variable a column: numbers in the table's units (times in days since
+                          1970), levels as their index in the schema
     observed_data         the same columns as observed; NaN where missing
+
+    Every variable of rows has the dimension `rows`, whose coordinate is the table's index.
     """
     from arviz_base import from_dict
 
     assert rows.cells is not None
     # xarray takes a slash for a path
     names = [name.replace("/", "∕") for name in model.schema.names]
-    observed = rows.cells.x.where(rows.cells.seen, torch.nan).cpu().numpy()
+    observed = _in_units(model, rows.cells.x).where(rows.cells.seen, torch.nan).cpu().numpy()
     latents: dict[str, list[np.ndarray]] = {}
     log_likelihood, predicted = [], []
     fixed = None if model.sites.globals else score(model, rows, seed=seed).log_likelihood
@@ -46,7 +49,7 @@ def to_datatree(model: Model, frame: pd.DataFrame, rows: Rows, draws: int = 100,
                     latents.setdefault(site.name, []).append(sites[site.name]["value"].cpu().numpy())
             log_likelihood.append(w.rows[0].cpu().numpy() if fixed is None else fixed)
             like = rows if model.schema.given else None
-            predicted.append(posterior.sample(model, rows.n, like, seed + i).cpu().numpy())
+            predicted.append(_in_units(model, posterior.sample(model, rows.n, like, seed + i)).cpu().numpy())
     drawn = np.stack(predicted)[None]
     tree = {
         "log_likelihood": {"row": np.stack(log_likelihood)[None]},
@@ -56,4 +59,16 @@ def to_datatree(model: Model, frame: pd.DataFrame, rows: Rows, draws: int = 100,
     if latents:
         tree = {"posterior": {name: np.stack(values)[None] for name, values in latents.items()}, **tree}
     attrs = {"/": {"inference_library": "zoo", "model": model.recipe.model, "measure": model.schema.measure}}
-    return from_dict(tree, attrs=attrs)
+    by_row = [s.name for s in model.sites.latents if s.row and s.name in latents]
+    return from_dict(
+        tree,
+        attrs=attrs,
+        coords={"rows": list(range(rows.n)) if isinstance(frame.index, pd.MultiIndex) else frame.index.to_list()},
+        dims={name: ["rows"] for name in ("row", *names, *by_row)},
+    )
+
+
+def _in_units(model: Model, x: torch.Tensor) -> torch.Tensor:
+    """Rows (n, D) in codec units with their numbers in the table's."""
+    n = len(model.schema.numeric)
+    return torch.cat([model.codec.inverse(x[:, :n]), x[:, n:]], -1)
