@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from zoo.errors import UserError, ZooWarning
@@ -260,11 +260,11 @@ def save_and_load(estimator: Estimator, frame: pd.DataFrame) -> None:
     np.testing.assert_array_equal(again.score_samples(frame), estimator.score_samples(frame))
 
 
-quick = settings(max_examples=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-long = settings(max_examples=500, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = 50
+everything = list(HealthCheck)
 
 
-@quick
+@settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=everything)
 @given(hostile(), st.sampled_from(MODELS))
 def test_a_hostile_table(table: Hostile, other: str) -> None:
     hold(table, "mixture")
@@ -272,11 +272,18 @@ def test_a_hostile_table(table: Hostile, other: str) -> None:
 
 
 @pytest.mark.slow
-@long
-@given(hostile(), st.sampled_from(MODELS))
-def test_many_hostile_tables(table: Hostile, other: str) -> None:
-    hold(table, "mixture")
-    hold(table, other if not table.wide else "independent")
+@pytest.mark.parametrize("part", range(10))
+def test_many_hostile_tables(part: int) -> None:
+    """Ten times as many, in parts that workers can share."""
+
+    @seed(part)
+    @settings(max_examples=EXAMPLES, database=None, deadline=None, suppress_health_check=everything)
+    @given(hostile(), st.sampled_from(MODELS))
+    def hold_all(table: Hostile, other: str) -> None:
+        hold(table, "mixture")
+        hold(table, other if not table.wide else "independent")
+
+    hold_all()
 
 
 @pytest.mark.parametrize("kind", COLUMNS)

@@ -216,11 +216,14 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     # ---- likelihood
 
-    def log_likelihood(self, X: Any, particles: int | None = None) -> Scores:
-        """Log-likelihood of every row, with what kind of number it is and how sure it is."""
+    def log_likelihood(self, X: Any, particles: int | None = None, seconds: float | None = None) -> Scores:
+        """Log-likelihood of every row, with what kind of number it is and how sure it is.
+
+        seconds: where `particles` are not said, so many fewer than 100, down to 10, as bring it into this time.
+        """
         if particles is not None:
             whole(particles, "particles")
-        return score(self._fitted, self._rows(X), particles, self.seed)
+        return score(self._fitted, self._rows(X), particles, self.seed, seconds)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-likelihood (or its bound) of each row (n,)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,10 @@ from zoo.scope import scope
 if TYPE_CHECKING:
     from zoo.model import Bound, Model
 
-PARTICLES = 100
+PARTICLES, TRIED = 100, 100
 POSTERIOR_DRAWS = 20
-ROW_PARTICLES = 1 << 15
+ROW_PARTICLES, NUMBERS = 1 << 15, 1 << 24
+"""Rows times particles that are scored at once, and predictor entries of them."""
 K_HAT_ROWS = 200
 FEWEST_FOR_K_HAT = 25
 K_HAT_GOOD = 0.7
@@ -116,12 +118,18 @@ def standard_error(values: np.ndarray, weight: np.ndarray | None = None) -> floa
     return float(math.sqrt(spread))
 
 
-def score(model: Model, rows: Rows, particles: int | None = None, seed: int = 0) -> Scores:
-    """Log-likelihood of each row. `particles`: draws of the latents for each row (1 where the number is exact)."""
+def score(
+    model: Model, rows: Rows, particles: int | None = None, seed: int = 0, seconds: float | None = None
+) -> Scores:
+    """Log-likelihood of each row.
+
+    particles  draws of the latents for each row (1 where the number is exact)
+    seconds    where particles are not said: so many fewer, down to a tenth, as bring the scoring into this time
+    """
     bound = model.bound(rows.complete)
-    k = 1 if bound == "exact" else particles or PARTICLES
+    k = 1 if bound == "exact" else particles or _affordable(model, rows, seconds)
     draws = POSTERIOR_DRAWS if model.sites.globals else 1
-    chunk = max(1, ROW_PARTICLES // k)
+    chunk = max(1, min(ROW_PARTICLES, NUMBERS // max(1, rows.full)) // k)
     with torch.no_grad(), scope(seed):
         parts = [
             _weights(model, rows.take(index.to(rows.given.device)), k, draws)
@@ -141,6 +149,18 @@ def score(model: Model, rows: Rows, particles: int | None = None, seed: int = 0)
         model.schema.measure,
         rows.weight.cpu().numpy(),
     )
+
+
+def _affordable(model: Model, rows: Rows, seconds: float | None) -> int:
+    """`PARTICLES`, or as many as a few rows say can be drawn in the time."""
+    if seconds is None or not rows.n:
+        return PARTICLES
+    few = rows.take(torch.arange(min(TRIED, rows.n), device=rows.given.device))
+    started = time.perf_counter()
+    with torch.no_grad(), scope(0):
+        _weights(model, few, PARTICLES // 10, 1)
+    each = (time.perf_counter() - started) / few.n / (PARTICLES // 10)
+    return max(PARTICLES // 10, min(PARTICLES, int(max(seconds, 0.0) / each / rows.n)))
 
 
 def _weights(model: Model, rows: Rows, particles: int, draws: int) -> Tensor:

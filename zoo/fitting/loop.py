@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MIN_STEPS_BETWEEN_LOOKS, MOST_STEPS_BETWEEN_LOOKS = 25, 500
 VALIDATION_PARTICLES = 4
-CHUNK = 8192
+CHUNK, NUMBERS = 8192, 1 << 24  # rows times particles at once, and predictor entries of them
 START_SHARE = 0.5  # of the time there is
 
 
@@ -180,7 +180,9 @@ def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
     model.eval()
     total = 0.0
     with torch.no_grad(), scope(seed):
-        for index in torch.arange(rows.n).split(CHUNK // VALIDATION_PARTICLES):
+        for index in torch.arange(rows.n).split(
+            max(1, min(CHUNK, NUMBERS // max(1, rows.full)) // VALIDATION_PARTICLES)
+        ):
             w = log_weights(model.program, model.guide, rows.take(index.to(rows.given.device)), VALIDATION_PARTICLES)
             total += float((rows.weight[index] * w.rows.mean(0)).sum())
     model.train(was_training)

@@ -128,7 +128,8 @@ class Count:
 
     def sample(self) -> Tensor:
         gamma = torch._standard_gamma(self.size.expand_as(self.loc)) * (self.rate / self.size)
-        return (torch.poisson(gamma) - self.at) / self.unit
+        # columns of another family may have scales that mean nothing here
+        return (torch.poisson(gamma.nan_to_num(0.0).clamp(0.0, 1e9)) - self.at) / self.unit
 
     def mean(self) -> Tensor:
         return (self.rate - self.at) / self.unit

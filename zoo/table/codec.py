@@ -15,7 +15,7 @@ from zoo.table.cells import level_codes, numeric_values
 from zoo.table.check import cells_of, warn_infinite, within
 from zoo.table.restore import restored
 from zoo.table.schema import Column, Schema
-from zoo.table.transforms import MAPS, WIDTH, Walls, choose
+from zoo.table.transforms import KNOTS, MAPS, WIDTH, Walls, choose
 
 FAR, BEYOND = 8.0, 1e100
 """Standard deviations at which what a network reads is held (an outlier must not fire it far outside what it was fitted
@@ -88,7 +88,9 @@ class Codec(nn.Module):
 
         keep("loc", torch.zeros(len(columns)))
         keep("scale", torch.ones(len(columns)))
-        keep("shape", torch.ones(len(columns), WIDTH))
+        shape = torch.ones(len(columns), WIDTH)
+        shape[[c.transform == "quantile" for c in columns]] = torch.linspace(-3, 3, KNOTS).repeat(2)
+        keep("shape", shape)
         keep("walls", torch.zeros(len(columns), 4))
         keep("shown", torch.tensor([[-math.inf], [math.inf]]).expand(2, len(columns)).clone())
         keep("given_loc", torch.zeros(given))
