@@ -57,8 +57,8 @@ from zoo.terminal import (
     give,
     give_up,
     memory,
-    missingness,
     note,
+    note_missingness,
     print_json,
     print_ranking,
     profile_grid,
@@ -209,7 +209,7 @@ def fit(
     estimator = Estimator(model, settings=settings, schema=found, **options)
     if not json_:
         note(f"{model} on {len(parts.train)} rows, {found.measure}; device {chosen} ({why}); {memory(frame)}")
-        note(missingness(found)) if missingness(found) else None
+        note_missingness(found)
     check_parts(found, frame, {"fit": parts.train, "choose": parts.validation})
     train, validation, test = (frame.iloc[i] for i in parts)
     if stream is not None:
@@ -270,7 +270,7 @@ def compare(
     chosen, why = pick_device(device)
     if not json_:
         note(f"{count_of(len(frame), 'row')}, {found.measure}; device {chosen} ({why}); {memory(frame)}")
-        note(missingness(found)) if missingness(found) else None
+        note_missingness(found)
     with Watch(json_) as told:
         result = compare_on(
             frame, found, names, settings=settings, seed=seed, device=device, time_budget=budget,

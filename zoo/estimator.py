@@ -299,7 +299,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         spread: also how sure each best guess is, as a second table of the same rows: the standard deviation of a number
         in its own units, the probability of a level; missing where the cell was seen.
         """
-        n_draws, particles = 50 if draws is None else whole(draws, "draws"), whole(particles, "particles")
+        draws, particles = None if draws is None else whole(draws, "draws"), whole(particles, "particles")
         frame = self._read(X)
         rows = self._rows(X, frame)
         warn_unfilled(frame, self.schema_)
@@ -312,7 +312,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             return out.set_axis(X.columns, axis=1) if isinstance(X, pd.DataFrame) else out
 
         if draws is not None:
-            drawn = posterior.complete(self._fitted, rows, n_draws, self.seed, particles)
+            drawn = posterior.complete(self._fitted, rows, draws, self.seed, particles)
             return [fill(one) for one in drawn]
         guess = best_guess(self._fitted, rows, self.seed, particles)
         return (fill(guess.x), self._spread(frame, rows, guess.spread)) if spread else fill(guess.x)

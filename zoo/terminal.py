@@ -76,12 +76,13 @@ def memory(frame: Any) -> str:
     return f"about {said} of the {available() / 2**30:.1f} GiB of memory that are free"
 
 
-def missingness(schema: Any) -> str:
-    """The columns with missing cells, most first, and what is assumed of them; nothing where there are none."""
+def note_missingness(schema: Any) -> None:
+    """Say which columns have missing cells, most first, and what is assumed of them; nothing where there are none."""
     gaps = sorted((c for c in schema.modelled if c.missing), key=lambda c: -c.missing)
     shown = ", ".join(f"{c.name} {c.missing:.1%}" for c in gaps[:MOST_GAPS])
     more = f" and {len(gaps) - MOST_GAPS} more columns" if len(gaps) > MOST_GAPS else ""
-    return f"missing, at random as far as zoo knows: {shown}{more}" if gaps else ""
+    if gaps:
+        note(f"missing, at random as far as zoo knows: {shown}{more}")
 
 
 def sentence(score: dict[str, Any]) -> str:

@@ -116,8 +116,7 @@ def _approximate(rows: Rows) -> bool:
     assert rows.cells is not None
     x = rows.cells.x[:, : len(rows.schema.numeric)]
     at_end = plain(rows.cells) & ((x < rows.codec.edges[0]) | (x > rows.codec.edges[1]))
-    other = any(c.likelihood != "normal" or c.kind == "count" or c.period is not None for c in rows.schema.numeric)
-    return other or bool((at_end.double().mean(0) > AT_AN_END).any())
+    return not rows.schema.all_normal or bool((at_end.double().mean(0) > AT_AN_END).any())
 
 
 @dataclass

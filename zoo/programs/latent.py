@@ -69,12 +69,9 @@ class Latent(nn.Module):
     @property
     def linear_gaussian(self) -> bool:
         """True where z has a Gaussian posterior in closed form: an affine decoder and Normal columns alone."""
-        return isinstance(self.decode, Linear) and self.noise != "row" and self._all_normal
-
-    @property
-    def _all_normal(self) -> bool:
-        columns = self.schema.modelled
-        return not self.schema.rest and all(c.likelihood == "normal" and c.kind != "count" for c in columns)
+        return (
+            isinstance(self.decode, Linear) and self.noise != "row" and not self.schema.rest and self.schema.all_normal
+        )
 
     def posterior(self, rows: Rows) -> MultivariateNormal:
         """p(z | x) for the seen cells of each row; a rounded column counts its cell's variance as noise."""

@@ -99,9 +99,8 @@ class Codec(nn.Module):
         keep("weight_mean", torch.tensor(1.0))
         # what follows from the schema alone
         keep("step", torch.tensor([c.resolution or 0.0 for c in columns], dtype=torch.float64), False)
-        infinite = math.inf
-        lower = [-infinite if c.ends[0] is None else c.ends[0] for c in columns]
-        upper = [infinite if c.ends[1] is None else c.ends[1] for c in columns]
+        lower = [-math.inf if c.ends[0] is None else c.ends[0] for c in columns]
+        upper = [math.inf if c.ends[1] is None else c.ends[1] for c in columns]
         keep("ends", torch.tensor([lower, upper], dtype=torch.float64), False)
         keep("period", torch.tensor([c.period or 0.0 for c in columns], dtype=torch.float64), False)
         most = max([0, *(len(c.atoms) for c in columns)])

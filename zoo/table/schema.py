@@ -267,6 +267,11 @@ class Schema(BaseModel):
         return any(c.resolution is not None for c in self.numeric)
 
     @cached_property
+    def all_normal(self) -> bool:
+        """Whether every numeric column has a Normal's own likelihood: no heavy tails, no counts, no cycles."""
+        return all(c.likelihood == "normal" and c.kind != "count" and c.period is None for c in self.numeric)
+
+    @cached_property
     def has_missing(self) -> bool:
         return any(c.missing > 0 for c in self.modelled)
 
