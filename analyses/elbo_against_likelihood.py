@@ -38,8 +38,8 @@ import zoo
 from zoo.comparison import line_up
 from zoo.errors import UserError
 from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, score, standard_error
+from zoo.log_weights import log_weights
 from zoo.model import Model
-from zoo.objectives.log_weights import log_weights
 from zoo.report.style import DATA, INK, MODEL, MUTED, PAPER, SECOND, styled
 from zoo.scope import scope
 

@@ -23,6 +23,7 @@ FLOORS = (
     ("table", "networks", "targets", "scope"),
     ("rows", "recipe"),
     ("sites", "em", "registry"),
+    ("log_weights",),
     ("programs", "guides"),
     ("objectives",),
     ("model", "evaluate"),

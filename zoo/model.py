@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import pandas as pd
 import pyro.poutine as poutine
 import torch
 from pyro.distributions import MultivariateNormal
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.errors import UserError
 from zoo.programs.function import Function
@@ -81,13 +81,17 @@ class Model(nn.Module):
 
     # ---- fitting
 
-    def initialise(self, rows: Rows) -> bool:
-        """Start the program from data where it knows how; True when that is the fit."""
-        start: Callable[[Rows], bool] | None = getattr(self.program, "initialise", None)
-        if start is None:
-            return False
+    def initialise(self, rows: Rows) -> tuple[str, str] | None:
+        """Start from data where the program knows how. Where that is the fit: (the method, how it ended)."""
+        start: Callable[[Rows], bool | Mapping[str, Tensor]] = getattr(self.program, "initialise", lambda rows: False)
         with torch.no_grad():
-            return start(rows)
+            begun = start(rows)
+            if isinstance(begun, Mapping) and hasattr(self.guide, "start_at"):
+                self.guide.start_at(begun)
+            if hasattr(self.guide, "draw_posterior"):
+                ended: tuple[str, str] = self.guide.draw_posterior(self.program, rows)
+                return ended
+        return ("closed form", "the start is the maximum") if begun is True else None
 
     def fitted_parameters(self) -> list[nn.Parameter]:
         """What the likelihood side's objectives fit: program, guide and heads, as far as they are not frozen."""
@@ -105,9 +109,16 @@ class Model(nn.Module):
 
     def bound(self, complete: bool = True) -> Bound:
         """What this model's number on a table is; `complete`: no cell of that table is missing."""
-        if self.sites.globals:
-            return "estimate"
-        if self.sites.continuous and not getattr(self.guide, "exact", False):
+        return "estimate" if self.averages else self.bound_of_rows(complete)
+
+    @property
+    def averages(self) -> bool:
+        """Whether the density of a row is a mean over draws of global latents."""
+        return bool(self.sites.globals) and not getattr(self.guide, "point", False)
+
+    def bound_of_rows(self, complete: bool = True) -> Bound:
+        """What the number is once the global latents have values."""
+        if self.sites.continuous and not self.exact_rows:
             return "lower"
         for density in self.sites.observed.values():
             if isinstance(density, Dense):
@@ -116,6 +127,11 @@ class Model(nn.Module):
                 if self.schema.has_lattice or cyclic or not (gaussian or complete):
                     return "lower"
         return "exact"
+
+    @property
+    def exact_rows(self) -> bool:
+        """Whether the guide proposes the latents of rows from their exact posterior."""
+        return bool(getattr(getattr(self.guide, "rows", None) or self.guide, "exact", False))
 
     @property
     def pattern_wise(self) -> bool:

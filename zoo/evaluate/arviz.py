@@ -10,7 +10,7 @@ import torch
 
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import score
-from zoo.objectives.log_weights import log_weights
+from zoo.log_weights import log_weights
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 from zoo.sites import samples

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.evaluate.posterior import CHUNK, by_chunks, complete, finite
-from zoo.objectives.log_weights import LogWeights, log_weights
+from zoo.log_weights import LogWeights, log_weights
 from zoo.rows.columns import ColumnDensity
 from zoo.rows.rows import Rows
 from zoo.sites import samples
@@ -35,7 +35,8 @@ def best_guess(model: Model, rows: Rows, seed: int = 0, particles: int = 100) ->
     values = torch.stack([model.codec.inverse(one[:, :n]) for one in drawn])
     values = torch.minimum(torch.maximum(values, model.codec.shown[0]), model.codec.shown[1])
     codes, probability = _most_frequent(drawn[:, :, n:])
-    if any(isinstance(fn, ColumnDensity) for fn in model.sites.observed.values()) and rows.schema.discrete:
+    closed = not model.averages and any(isinstance(fn, ColumnDensity) for fn in model.sites.observed.values())
+    if closed and rows.schema.discrete:
         codes, probability = _most_probable(model, rows, seed, particles)
     x = torch.cat([model.codec.forward(values.mean(0)), codes], -1)
     assert rows.cells is not None

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from zoo.objectives.log_weights import log_mean, log_weights
+from zoo.evaluate.fixed import DRAWS, views
+from zoo.log_weights import log_mean, log_weights
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from zoo.model import Bound, Model
 
 PARTICLES, TRIED = 100, 100
-POSTERIOR_DRAWS = 20
 ROW_PARTICLES, NUMBERS = 1 << 15, 1 << 24
 """Rows times particles that are scored at once, and predictor entries of them."""
 K_HAT_ROWS = 200
@@ -127,12 +127,12 @@ def score(
     seconds    where particles are not said: so many fewer, down to a tenth, as bring the scoring into this time
     """
     bound = model.bound(rows.complete)
-    k = 1 if bound == "exact" else particles or _affordable(model, rows, seconds)
-    draws = POSTERIOR_DRAWS if model.sites.globals else 1
+    k = 1 if model.bound_of_rows(rows.complete) == "exact" else particles or _affordable(model, rows, seconds)
     chunk = max(1, min(ROW_PARTICLES, NUMBERS // max(1, rows.full)) // k)
     with torch.no_grad(), scope(seed):
+        all_views = views(model, DRAWS if k == 1 else max(2, -(-DRAWS // k)))
         parts = [
-            _weights(model, rows.take(index.to(rows.given.device)), k, draws)
+            _weights(all_views, rows.take(index.to(rows.given.device)), k)
             for index in torch.arange(rows.n).split(chunk)
             if len(index)
         ]
@@ -145,7 +145,7 @@ def score(
         np.zeros(rows.n) if exact else _monte_carlo(log_w).cpu().numpy(),
         np.zeros(0) if exact else k_hat(log_w[:, :K_HAT_ROWS]),
         bound,
-        k * draws,
+        len(log_w),
         model.schema.measure,
         rows.weight.cpu().numpy(),
     )
@@ -158,14 +158,14 @@ def _affordable(model: Model, rows: Rows, seconds: float | None) -> int:
     few = rows.take(torch.arange(min(TRIED, rows.n), device=rows.given.device))
     started = time.perf_counter()
     with torch.no_grad(), scope(0):
-        _weights(model, few, PARTICLES // 10, 1)
+        _weights(views(model, 1), few, PARTICLES // 10)
     each = (time.perf_counter() - started) / few.n / (PARTICLES // 10)
     return max(PARTICLES // 10, min(PARTICLES, int(max(seconds, 0.0) / each / rows.n)))
 
 
-def _weights(model: Model, rows: Rows, particles: int, draws: int) -> Tensor:
-    """Log-weights (draws * particles, n); every draw is one of the global latents, where there are any."""
-    return torch.cat([log_weights(model.program, model.guide, rows, particles).rows for _ in range(draws)])
+def _weights(views: list[Any], rows: Rows, particles: int) -> Tensor:
+    """Log-weights (views * particles, n)."""
+    return torch.cat([log_weights(view.program, view.guide, rows, particles).rows for view in views])
 
 
 def _monte_carlo(log_w: Tensor) -> Tensor:

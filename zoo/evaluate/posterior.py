@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
-from zoo.objectives.log_weights import LogWeights, log_weights
+from zoo.evaluate.fixed import DRAWS, views
+from zoo.log_weights import LogWeights, log_mean, log_weights
 from zoo.rows.chain import Chain
 from zoo.rows.rows import OBSERVED, Rows
 from zoo.scope import scope
@@ -23,7 +25,32 @@ PARTICLES = 32
 
 def cluster_probabilities(model: Model, rows: Rows, seed: int = 0) -> Tensor:
     """p(cluster | seen cells) of each row (n, K), averaged over the posterior of any other latents."""
+    return averaged(model, rows, seed, _clusters)
 
+
+def averaged(model: Any, rows: Rows, seed: int, function: Callable[[Any, Rows, int], Tensor]) -> Tensor:
+    """`function(view, rows, seed)` (n, ...) over draws of the global latents, each weighed by the density of the row
+    that it gives."""
+    with torch.no_grad(), scope(seed):
+        every = views(model)
+    if len(every) == 1:
+        return function(every[0], rows, seed)
+    out = torch.stack([function(view, rows, seed + i) for i, view in enumerate(every)])
+    share = torch.softmax(finite(view_weights(every, rows, seed)), 0)
+    return (share.reshape(*share.shape, *(1,) * (out.dim() - 2)) * out).sum(0)
+
+
+def view_weights(every: list[Any], rows: Rows, seed: int) -> Tensor:
+    """Log-density of each row under each view (views, n)."""
+
+    def one(view: Any) -> Tensor:
+        k = 1 if view.bound(rows.complete) == "exact" else PARTICLES
+        return by_chunks(lambda part: log_mean(log_weights(view.program, view.guide, part, k).rows), rows, seed, CHUNK)
+
+    return torch.stack([one(view) for view in every])
+
+
+def _clusters(model: Any, rows: Rows, seed: int) -> Tensor:
     def one(part: Rows) -> Tensor:
         k = 1 if model.bound(part.complete) == "exact" else PARTICLES
         w = log_weights(model.program, model.guide, part, k)
@@ -38,6 +65,10 @@ def cluster_probabilities(model: Model, rows: Rows, seed: int = 0) -> Tensor:
 
 def embedding(model: Model, rows: Rows, seed: int = 0) -> Tensor:
     """Posterior mean of the continuous latents of each row, `z` first (n, dim)."""
+    return averaged(model, rows, seed, _embedding)
+
+
+def _embedding(model: Any, rows: Rows, seed: int) -> Tensor:
     names = sorted((s.name for s in model.sites.continuous), key=lambda name: (name != "z", name))
     if "z" in names:
         names = ["z"]
@@ -56,12 +87,15 @@ def sample(model: Model, n: int, like: Rows | None = None, seed: int = 0) -> Ten
     """
     out = []
     with torch.no_grad(), scope(seed):
-        for index in torch.arange(n).split(CHUNK):
-            blank = model.blank(len(index)) if like is None else like.take(index % like.n).blank()
-            globals_ = poutine.trace(model.guide).get_trace(_zeros(blank)) if model.sites.globals else None
-            program = _replay_globals(model, globals_)
-            out.append(model.codec.snap(_drawn(samples(poutine.trace(program).get_trace(blank)), blank)))
-    return torch.cat(out)
+        every = views(model)
+        # neighbouring rows are of different draws of the global latents
+        for v, view in enumerate(every):
+            mine = torch.arange(v, n, len(every))
+            for index in mine.split(CHUNK) if len(mine) else ():
+                blank = model.blank(len(index)) if like is None else like.take(index % like.n).blank()
+                out.append(model.codec.snap(_drawn(samples(poutine.trace(view.program).get_trace(blank)), blank)))
+    turn = torch.cat([torch.arange(v, n, len(every)) for v in range(len(every))])
+    return torch.cat(out)[turn.argsort()]
 
 
 def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles: int = PARTICLES) -> Tensor:
@@ -70,6 +104,10 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
     The latents are drawn from their posterior (by importance where it is not exact), then the missing cells given
     them.
     """
+    if model.sites.globals:
+        with torch.no_grad(), scope(seed):
+            every = views(model, max(DRAWS, draws))
+        return _resampled(every, rows, draws, seed, particles)
     k = particles if model.sites.continuous or model.bound(rows.complete) != "exact" else 1
 
     def one(part: Rows) -> Tensor:
@@ -80,6 +118,17 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
         return torch.cat([_complete_from(model, part, program, 1) for program in conditioned], 1)
 
     return by_chunks(one, rows, seed, max(1, CHUNK // k)).transpose(0, 1)
+
+
+def _resampled(every: list[Any], rows: Rows, draws: int, seed: int, particles: int) -> Tensor:
+    """Completions of each row under draws of the global latents, chosen by the density of the row that they give."""
+    if len(every) == 1:
+        return complete(every[0], rows, draws, seed, particles)
+    drawn = torch.cat([complete(view, rows, 1, seed + i, particles) for i, view in enumerate(every)])
+    with torch.no_grad(), scope(seed):
+        log = finite(view_weights(every, rows, seed))
+        pick = torch.distributions.Categorical(logits=log.T).sample(torch.Size([draws]))
+    return drawn[pick, torch.arange(rows.n, device=pick.device)]
 
 
 def _complete_from(model: Model, rows: Rows, program: Any, draws: int) -> Tensor:
@@ -111,7 +160,7 @@ def _drawn_latents(model: Model, rows: Rows, w: LogWeights) -> dict[str, Tensor]
 def _latents(model: Model, w: LogWeights, chosen: Tensor) -> dict[str, Tensor]:
     """One posterior draw of every latent of each row: the chosen particle's, and enumerated ones given it."""
     sites = samples(w.trace)
-    out = {s.name: sites[s.name]["value"] for s in model.sites.globals}
+    out = {}
     for s in model.sites.latents:
         if s.row and s.name in w.guide:
             value = sites[s.name]["value"]
@@ -145,18 +194,6 @@ def _with_atoms(sites: dict[str, Any], numeric: Tensor) -> Tensor:
     """Numeric draws of a joint density, with the atoms that the columns beside it draw."""
     beside = sites.get("discrete")
     return numeric if beside is None else beside["fn"].with_atoms(numeric)
-
-
-def _zeros(rows: Rows) -> Rows:
-    x = torch.zeros(rows.n, len(rows.schema.modelled), dtype=torch.float64, device=rows.given.device)
-    return rows.filled(x)
-
-
-def _replay_globals(model: Model, trace: Any) -> Any:
-    if trace is None:
-        return model.program
-    values = {s.name: trace.nodes[s.name]["value"] for s in model.sites.globals}
-    return poutine.condition(model.program, data=values)
 
 
 def by_chunks(function: Any, rows: Rows, seed: int, size: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from zoo.errors import UserError
-from zoo.objectives.log_weights import log_weights
+from zoo.log_weights import log_weights
 from zoo.rows.heads import ColumnDensity
 from zoo.rows.rows import Rows
 from zoo.sites import samples

@@ -15,7 +15,7 @@ from zoo.fitting.forensics import explain
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Source
 from zoo.fitting.step import EagerStep, Step
-from zoo.objectives.log_weights import log_weights
+from zoo.log_weights import log_weights
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 
@@ -68,8 +68,10 @@ def fit(
         until = None if deadline is None else started + START_SHARE * (deadline - started)
         finished = model.initialise(replace(train, until=until))
         fitted = Fitted()
+        if finished:
+            fitted.tier, fitted.stopped = finished
         if source is not None:
-            finished = False
+            finished = None
         if not finished or model.guide_parameters():
             # a finished start stays as it is, and only the guide is left to fit
             parts = (model.program, model.heads) if finished else ()

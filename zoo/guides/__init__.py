@@ -1,12 +1,19 @@
 """Variational posteriors. A guide is an `nn.Module` made as `Guide(schema, program, sites, **settings)`.
 
 `sites` (see `zoo.sites`) are the program's latents, read from one dry trace. `forward(rows)` samples those it infers,
-row latents inside `rows.plate()`. To write one, copy `encoder.py`.
+row latents inside `rows.plate()`. To write one, copy `encoder.py`; for latents that belong to no row, `normal.py`.
+Optional: `exact` (the row latents are drawn from their exact posterior), `point` (the global latents have one value),
+`start_at(values)` (begin at the program's own start), `draw_posterior(program, rows)` (no step is needed to fit it).
 """
 
 NAMES = {
     "none": "zoo.guides.none:NoGuide",
     "encoder": "zoo.guides.encoder:Encoder",
-    "normal": "zoo.guides.normal:MeanField",
     "exact": "zoo.guides.exact:exact",
+    "map": "zoo.guides.normal:Point",
+    "normal": "zoo.guides.normal:MeanField",
+    "multivariate": "zoo.guides.normal:Multivariate",
+    "low-rank": "zoo.guides.normal:LowRank",
+    "flow": "zoo.guides.flow:Flow",
+    "nuts": "zoo.guides.nuts:Nuts",
 }

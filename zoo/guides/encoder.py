@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from zoo.networks.mlp import MLP
@@ -20,6 +20,8 @@ class Encoder(nn.Module):
     """Mean-field Normal proposals for every continuous row latent.
 
     q(z | x) = Normal(loc(x, given), scale(x, given))      # a missing cell enters as missing
+
+    values: of the global latents, where a guide of these goes before; not read here.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class Encoder(nn.Module):
         self.events = {site.name: site.event_shape for site in sites.continuous}
         self.networks = nn.ModuleDict({name: network(n_in, 2 * e.numel()) for name, e in self.events.items()})
 
-    def forward(self, rows: Rows) -> None:
+    def forward(self, rows: Rows, **values: Tensor) -> None:
         features = torch.cat([rows.features(), rows.given], -1)
         with rows.plate():
             for name, event in self.events.items():

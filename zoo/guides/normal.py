@@ -1,57 +1,79 @@
-"""Mean-field Normal over the latents that belong to no row: parameters with a prior."""
+"""Normal posteriors of global latents, on the real line: a point, independent, correlated, and of low rank."""
 
 from __future__ import annotations
 
-import contextlib
+import math
+from collections.abc import Mapping
+from typing import Any
 
-import pyro
 import pyro.distributions as dist
 import torch
-from torch import nn
-from torch.distributions import biject_to
-from torch.nn.functional import softplus
+from torch import Tensor, nn
 
-from zoo.errors import UserError
 from zoo.guides.encoder import Encoder
-from zoo.rows.rows import Rows
+from zoo.guides.globals import Globals, RowGuide
 from zoo.sites import Sites
 from zoo.table.schema import Schema
 
-
-class MeanField(nn.Module):
-    """theta = T(u), u ~ Normal(loc, scale), T the map from the reals to the support of theta.
-
-    Latents in a plate of their own (groups) have a loc and scale for each member. Continuous row latents, where there
-    are any, go to an encoder beside it.
-    """
-
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, scale: float = 0.1):
-        super().__init__()
-        if any(site.discrete for site in sites.globals):
-            names = [site.name for site in sites.globals if site.discrete]
-            raise UserError(
-                f"guide normal cannot infer the discrete global latents {names}", "sum them out or relax them"
-            )
-        self.sites = {site.name: site for site in sites.globals}
-        self.loc = nn.ParameterDict()
-        self.raw = nn.ParameterDict()
-        for name, site in self.sites.items():
-            start = biject_to(site.support).inv(site.value)
-            self.loc[name] = nn.Parameter(start.detach().clone().double())
-            self.raw[name] = nn.Parameter(torch.full_like(self.loc[name], scale).expm1().log())
-        self.rows = Encoder(schema, program, sites) if sites.continuous else None
-
-    def forward(self, rows: Rows) -> None:
-        for name, site in self.sites.items():
-            base = dist.Normal(self.loc[name], softplus(self.raw[name]) + 1e-6)
-            q = dist.TransformedDistribution(base, [biject_to(site.support)])
-            with contextlib.ExitStack() as plates:
-                for plate in site.plates:
-                    plates.enter_context(pyro.plate(plate.name, plate.size, dim=plate.dim))
-                pyro.sample(name, q.to_event(_free(q.batch_shape, site.event_shape)))
-        if self.rows is not None:
-            self.rows(rows)
+START_SCALE = 0.1
 
 
-def _free(shape: torch.Size, event: torch.Size) -> int:
-    return min(len(event), len(shape))
+class Point(Globals):
+    """theta = T(loc): the maximum of the posterior density of u, a plain density of rows."""
+
+    point = True
+
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
+        super().__init__(schema, program, sites, guide)
+        self.loc = nn.Parameter(self.start.clone())
+
+    def start_at(self, values: Mapping[str, Tensor]) -> None:
+        super().start_at(values)
+        self.loc.data.copy_(self.start)
+
+    def posterior(self) -> Any:
+        return dist.Delta(self.loc, event_dim=1)
+
+
+class MeanField(Point):
+    """u ~ Normal(loc, diag(scale^2))."""
+
+    point = False
+
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
+        super().__init__(schema, program, sites, guide)
+        self.log_scale = nn.Parameter(torch.full_like(self.loc, math.log(START_SCALE)))
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log_scale.clamp(-20, 20).exp()
+
+    def posterior(self) -> Any:
+        return dist.Normal(self.loc, self.scale).to_event(1)
+
+
+class Multivariate(MeanField):
+    """u ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower). Its size is the square of the number of latents."""
+
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
+        super().__init__(schema, program, sites, guide)
+        self.lower = nn.Parameter(torch.zeros(self.size, self.size, dtype=torch.float64))
+
+    def posterior(self) -> Any:
+        eye = torch.eye(self.size, dtype=torch.float64, device=self.loc.device)
+        return dist.MultivariateNormal(self.loc, scale_tril=self.scale[:, None] * (eye + self.lower.tril(-1)))
+
+
+class LowRank(MeanField):
+    """u ~ Normal(loc, F F' + diag(scale^2)), F of `rank` columns; by default the root of the number of latents."""
+
+    def __init__(
+        self, schema: Schema, program: nn.Module, sites: Sites, rank: int | None = None, guide: RowGuide = Encoder
+    ):
+        super().__init__(schema, program, sites, guide)
+        rank = rank or max(1, round(self.size**0.5))
+        self.factor = nn.Parameter(0.1 * torch.randn(self.size, rank, dtype=torch.float64) / rank**0.5)
+
+    def posterior(self) -> Any:
+        factor = self.scale[:, None] * self.factor
+        return dist.LowRankMultivariateNormal(self.loc, factor, self.scale.square())

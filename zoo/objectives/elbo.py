@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.objectives.log_weights import log_mean, log_weights
+from zoo.log_weights import log_mean, log_weights
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
 

@@ -1,0 +1,46 @@
+"""A model whose global latents have values: what is left to infer are the latents of rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pyro.poutine as poutine
+import torch
+
+from zoo.sites import samples
+
+if TYPE_CHECKING:
+    from zoo.model import Bound, Model
+
+DRAWS = 50
+"""Of the global latents, over which the density of a row is averaged."""
+
+
+class Fixed:
+    """A model at one draw of its global latents; every verb takes it as it takes a model."""
+
+    def __init__(self, model: Model):
+        rows = model.blank()
+        zeros = torch.zeros(rows.n, len(rows.schema.modelled), dtype=torch.float64, device=model.device)
+        with torch.no_grad():
+            drawn = samples(poutine.trace(model.guide).get_trace(rows.filled(zeros)))
+        self.values = {site.name: drawn[site.name]["value"] for site in model.sites.globals}
+        self.program: Any = poutine.condition(model.program, data=self.values)
+        self.guide: Any = poutine.condition(model.guide, data=self.values)
+        self.sites = dataclasses.replace(model.sites, latents=tuple(s for s in model.sites.latents if s.row))
+        self.codec, self.schema, self.blank = model.codec, model.schema, model.blank
+        self._bound = model.bound_of_rows
+
+    def bound(self, complete: bool = True) -> Bound:
+        return self._bound(complete)
+
+
+def views(model: Any, draws: int = DRAWS) -> list[Any]:
+    """The model itself where it has no global latents; else at as many draws of them, one where the guide is a point.
+
+    The density of a row is the mean over views.
+    """
+    if not model.sites.globals:
+        return [model]
+    return [Fixed(model) for _ in range(draws if model.averages else 1)]
