@@ -10,7 +10,6 @@ from typing import Any, Literal
 import pandas as pd
 import pyro.poutine as poutine
 import torch
-from pyro.distributions import MultivariateNormal
 from torch import Tensor, nn
 
 from zoo.errors import UserError
@@ -122,9 +121,8 @@ class Model(nn.Module):
             return "lower"
         for density in self.sites.observed.values():
             if isinstance(density, Dense):
-                gaussian = isinstance(density.base, MultivariateNormal)
                 cyclic = any(column.period is not None for column in self.schema.numeric)
-                if self.schema.has_lattice or cyclic or not (gaussian or complete):
+                if self.schema.has_lattice or cyclic or not (density.closed or complete):
                     return "lower"
         return "exact"
 

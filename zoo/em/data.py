@@ -13,12 +13,14 @@ from zoo.rows.rows import Rows
 from zoo.table.codec import Cells
 
 AT_AN_END = 0.01
+DENSE = ("full", "tied", "factors", "isotropic")
 
 
 @dataclass
 class Data:
     """y (N, D), zero where not seen; seen (N, D), no atoms among them; codes (N, C) into all levels and atoms side by
-    side, -1 where missing. width (D,): a cell's, as root mean square. until: when to stop climbing, if ever."""
+    side, -1 where missing. width (D,): a cell's, as root mean square. until: when to stop climbing, if ever. dim: the
+    rank of factored covariances."""
 
     y: Tensor
     seen: Tensor
@@ -33,14 +35,15 @@ class Data:
     complete: bool
     approximate: bool
     until: float | None
+    dim: int
 
     @classmethod
-    def of(cls, rows: Rows, covariance: str) -> Data:
+    def of(cls, rows: Rows, covariance: str, dim: int = 0) -> Data:
         assert rows.cells is not None
         # float64 on the CPU, wherever the model lives: EM is a few large products, and is done once
         schema, cells = rows.schema, Cells(*(t.cpu() for t in rows.cells))
         n = len(schema.numeric)
-        dense = covariance in ("full", "tied")
+        dense = covariance in DENSE
         y, seen = cells.x[:, :n], plain(cells)
         width = ((cells.hi - cells.lo).square() * seen).sum(0).div(seen.sum(0).clamp_min(1)).sqrt()
         if dense and schema.has_lattice:
@@ -59,7 +62,7 @@ class Data:
         approximate = not dense and _approximate(rows)
         return cls(
             y, seen, codes, weight, sizes, len(schema.binary), covariance, floor, correction, width, complete,
-            approximate, rows.until
+            approximate, rows.until, dim
         )  # fmt: skip
 
     @property
@@ -72,7 +75,12 @@ class Data:
 
     @property
     def dense(self) -> bool:
-        return self.covariance in ("full", "tied")
+        return self.covariance in DENSE
+
+    @property
+    def factored(self) -> bool:
+        """Whether covariances are of low rank plus a diagonal."""
+        return self.covariance in ("factors", "isotropic")
 
     @property
     def needs_patterns(self) -> bool:
@@ -124,16 +132,19 @@ class Theta:
     """R restarts of K components.
 
     log_weights (R, K), loc (R, K, D), cov (R, K, D, D) or (R, K, D), masses (L, R, K).
+    noise (R, K, D): the diagonal part of a factored covariance, where there has been one.
     """
 
     log_weights: Tensor
     loc: Tensor
     cov: Tensor
     masses: Tensor
+    noise: Tensor | None = None
 
     def best(self, score: Tensor, keep: int) -> Theta:
         top = score.topk(min(keep, len(score))).indices
-        return Theta(self.log_weights[top], self.loc[top], self.cov[top], self.masses[:, top])
+        noise = None if self.noise is None else self.noise[top]
+        return Theta(self.log_weights[top], self.loc[top], self.cov[top], self.masses[:, top], noise)
 
 
 @dataclass

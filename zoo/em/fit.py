@@ -8,6 +8,7 @@ missing cells where they are not. Dempster, Laird & Rubin 1977; Ghahramani & Jor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +17,11 @@ from torch import Tensor
 from zoo.em.data import Data, Theta
 from zoo.em.moves import split_and_merge
 from zoo.em.seeds import seeds
-from zoo.em.steps import ROUGH, climb, m_step, mean_log, statistics
+from zoo.em.steps import ROUGH, climb, log_joint_of, m_step, mean_log, statistics
 from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000
+SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 WIDE = 0.7
 
 
@@ -45,6 +47,8 @@ class Start:
     log_weights (K,), loc (K, Dn), spread as `spread_shape`, rest (K, schema.rest) logits.
     approximate: what was climbed is not quite the columns' likelihood, so that this start is not quite its maximum:
     some cell is wide beside a component's scale, many rows lie in an end cell, or a column is not Normal.
+    score: mean log-likelihood of the rows, as it was climbed, in codec units.
+    theta: the same as EM has them, of one restart.
     """
 
     log_weights: Tensor
@@ -52,19 +56,47 @@ class Start:
     spread: Tensor
     rest: Tensor
     approximate: bool
+    theta: Theta
+    score: float
 
     def covariance(self, k: int) -> Tensor:
         factor = tril(self.spread[k])
         return factor @ factor.T
 
 
-def fit(rows: Rows, components: int, covariance: str, restarts: int = 10, keep: int = 3) -> Start:
+def fit(rows: Rows, components: int, covariance: str, restarts: int = 10, keep: int = 3, dim: int = 0) -> Start:
     """Maximum likelihood of a mixture on these rows; rounded columns are taken as densities.
 
     components  K; never more than there are rows
+    covariance  "full", "tied", "diagonal", "spherical"; or W W' + noise with W of `dim` columns: "factors" (noise of
+                each column) and "isotropic" (one)
     restarts    k-means++ starts run on a subsample; the best `keep` go on to all rows, the best of those is returned
     """
-    return _fit(Data.of(rows, covariance), components, restarts, keep, moves=components > 2)
+    return _fit(Data.of(rows, covariance, dim), components, restarts, keep, moves=components > 2)
+
+
+def fit_bic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start:
+    """The mixture of at most `most` components that has the least BIC; sizes are tried until two in a row are worse."""
+    data = Data.of(rows, covariance)
+    best, kept, worse = math.inf, None, 0
+    for k in [k for k in SIZES if k < most] + [most]:
+        start = _fit(data, k, restarts, keep=2, moves=k > 2)
+        n = float(data.weight.sum())
+        bic = -2 * n * start.score + _free(data, k) * math.log(n)
+        if kept is None or bic < best:
+            best, kept, worse = bic, start, 0
+        else:
+            worse += 1
+        if worse >= 2 or data.late:
+            break
+    assert kept is not None
+    return kept
+
+
+def responsible(rows: Rows, start: Start, covariance: str) -> Tensor:
+    """Probability of each component given the seen cells of each row (n, K)."""
+    data = Data.of(rows, covariance)
+    return torch.cat([log_joint_of(data.take(i), start.theta)[:, 0].softmax(-1) for i in data.chunks(1 << 12)])
 
 
 def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
@@ -91,8 +123,17 @@ def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> 
     return _finish(data, (theta, score), int(score.argmax()))
 
 
+def _free(data: Data, components: int) -> int:
+    """Free parameters of a mixture."""
+    d = data.y.shape[1]
+    pairs = d * (d - 1) // 2
+    shared = {"full": 0, "tied": d + pairs}.get(data.covariance, 0)
+    each = {"full": d + pairs, "tied": 0, "diagonal": d, "spherical": min(d, 1)}[data.covariance]
+    return components * (1 + d + each + sum(data.sizes) - len(data.sizes)) - 1 + shared
+
+
 def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:
-    theta, _ = climbed
+    theta, score = climbed
     cov = theta.cov[best]
     if data.dense:
         cov = cov[:1] if data.covariance == "tied" else cov
@@ -106,6 +147,15 @@ def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:
     masses = theta.masses[:, best].T
     binary, levels = masses[:, : 2 * data.n_binary], masses[:, 2 * data.n_binary :]
     rest = torch.cat([binary[:, 1::2] - binary[:, ::2], levels], -1)
+    one = theta.best(score, 1)
     scale = cov.diagonal(dim1=-2, dim2=-1).sqrt() if data.dense else cov.sqrt()
     approximate = data.approximate or bool((data.width > WIDE * scale).any())
-    return Start(theta.log_weights[best], theta.loc[best], spread.contiguous(), rest.contiguous(), approximate)
+    return Start(
+        theta.log_weights[best],
+        theta.loc[best],
+        spread.contiguous(),
+        rest.contiguous(),
+        approximate,
+        one,
+        float(score[best]),
+    )

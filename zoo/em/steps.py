@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.em.data import Data, Statistics, Theta
+from zoo.em.factors import factored
 from zoo.rows.gaussian import gaps, marginal_log_prob
 
 ROUGH = 2e-5  # nats per row in an iteration: settled enough to compare, not to return
@@ -21,7 +22,7 @@ def climb(data: Data, theta: Theta, iterations: int, tol: float = 1e-6) -> tuple
         if bool((score - last < tol).all()) or data.late:
             break
         last = score
-        theta = m_step(data, stats)
+        theta = m_step(data, stats, theta.noise)
     return theta, mean_log(data, theta)
 
 
@@ -155,7 +156,8 @@ def _expected(data: Data, resp: Tensor, theta: Theta) -> tuple[Tensor, Tensor]:
     return first, second.unflatten(-1, (d, d))
 
 
-def m_step(data: Data, stats: Statistics) -> Theta:
+def m_step(data: Data, stats: Statistics, noise: Tensor | None = None) -> Theta:
+    """Parameters of most likelihood given the sums; factored covariances are improved from their last `noise`."""
     n = stats.n.clamp_min(1e-8)
     weights = n / n.sum(-1, keepdim=True)
     masses = _masses(data, stats)
@@ -172,7 +174,10 @@ def m_step(data: Data, stats: Statistics) -> Theta:
     cov = stats.second / n[..., None, None] - loc[..., :, None] * loc[..., None, :]
     if data.covariance == "tied":
         cov = (weights[..., None, None] * cov).sum(1, keepdim=True).expand(cov.shape)
-    return Theta(weights.log(), loc, _definite(_shrunk(cov, float(n[0].sum())), data.floor), masses)
+    cov = _definite(_shrunk(cov, float(n[0].sum())), data.floor)
+    if data.factored:
+        cov, noise = factored(cov, data.dim, noise, data.covariance == "isotropic")
+    return Theta(weights.log(), loc, cov, masses, noise)
 
 
 def _shrunk(cov: Tensor, n: float) -> Tensor:

@@ -89,13 +89,12 @@ def sample(model: Model, n: int, like: Rows | None = None, seed: int = 0) -> Ten
     with torch.no_grad(), scope(seed):
         every = views(model)
         # neighbouring rows are of different draws of the global latents
+        turns = [torch.arange(n)[v :: len(every)] for v in range(len(every))]
         for v, view in enumerate(every):
-            mine = torch.arange(v, n, len(every))
-            for index in mine.split(CHUNK) if len(mine) else ():
+            for index in turns[v].split(CHUNK) if len(turns[v]) else ():
                 blank = model.blank(len(index)) if like is None else like.take(index % like.n).blank()
                 out.append(model.codec.snap(_drawn(samples(poutine.trace(view.program).get_trace(blank)), blank)))
-    turn = torch.cat([torch.arange(v, n, len(every)) for v in range(len(every))])
-    return torch.cat(out)[turn.argsort()]
+    return torch.cat(out)[torch.cat(turns).argsort()]
 
 
 def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles: int = PARTICLES) -> Tensor:

@@ -131,7 +131,7 @@ class _Loop:
                 if self.settings.patience and self.waited >= self.settings.patience:
                     self.fitted.stopped = f"no gain on validation rows for {self.waited} looks"
                     break
-        if self.validation is not None:
+        if self.validation is not None and self.settings.keep == "best":
             self.model.load_state_dict(self.best_state)
 
     def _take(self, step: int, index: Tensor, rows: Rows) -> Tensor:
@@ -168,7 +168,8 @@ class _Loop:
         if self.validation is not None:
             look["validation"] = validation_score(self.model, self.validation, self.settings.seed)
             if look["validation"] > self.best + 1e-4:
-                self.best, self.best_state, self.waited = look["validation"], _snapshot(self.model), 0
+                self.best, self.waited = look["validation"], 0
+                self.best_state = _snapshot(self.model)
             elif getattr(self.model.objective, "settled", True):
                 self.waited += 1
         self.fitted.history.append(look)

@@ -15,6 +15,7 @@ class FitSettings(BaseModel):
     schedule       "cosine" falls to zero over the planned steps, "constant" does not
     clip           largest norm of a step's gradient
     patience       evaluations on validation rows without gain before fitting stops; 0 never stops early
+    keep           "best" ends with the state that did best on validation rows, "last" with the last one
     seed           of every random choice in the fit
     """
 
@@ -27,4 +28,5 @@ class FitSettings(BaseModel):
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: float = Field(default=20.0, gt=0)
     patience: int = Field(default=15, ge=0)
+    keep: Literal["best", "last"] = "best"
     seed: int = 0

@@ -92,12 +92,15 @@ class Globals(nn.Module):
 
     def place(self, u: Tensor) -> dict[str, Tensor]:
         """The sites at one u, by name; each carries its part of the density's change of variables."""
-        values = {}
+        values: dict[str, Tensor] = {}
+        plates: dict[str, Any] = {}
         for part in self.parts:
             value = part.value(u)
-            with contextlib.ExitStack() as plates:
+            for plate in part.site.plates:
+                plates.setdefault(plate.name, pyro.plate(plate.name, plate.size, dim=plate.dim))
+            with contextlib.ExitStack() as around:
                 for plate in part.site.plates:
-                    plates.enter_context(pyro.plate(plate.name, plate.size, dim=plate.dim))
+                    around.enter_context(plates[plate.name])
                 log = -part.log_jacobian(u, value)
                 q = dist.Delta(value, log, event_dim=len(part.site.event_shape))
                 values[part.site.name] = pyro.sample(part.site.name, q)

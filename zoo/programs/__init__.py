@@ -6,7 +6,8 @@ To write one:
   * discrete row latents that the guide does not name are summed out; `cluster` is the one reported;
   * continuous row latents are named by the guide; `z` is what `zoo embed` returns;
   * optional: `initialise(rows) -> bool` starts the parameters from data, and says whether the fit is finished;
-    `posterior(rows)` gives the exact posterior of z where this schema has one (`linear_gaussian`).
+    or returns values at which global latents begin, by name; `posterior(rows)` gives the exact posterior of z where
+    this schema has one (`linear_gaussian`), given the values of the global latents, by name, where there are any.
 A plain Pyro function of `rows` is a program too. Copy `independent.py`.
 """
 
@@ -14,6 +15,10 @@ NAMES = {
     "independent": "zoo.programs.independent:Independent",
     "gaussian": "zoo.programs.gaussian:Gaussian",
     "mixture": "zoo.programs.mixture:Mixture",
+    "factor-mixture": "zoo.programs.factor_mixture:FactorMixture",
+    "hierarchical-mixture": "zoo.programs.hierarchical_mixture:HierarchicalMixture",
+    "bayesian-mixture": "zoo.programs.bayesian_mixture:BayesianMixture",
+    "bayesian-factors": "zoo.programs.bayesian_factors:BayesianFactors",
     "latent": "zoo.programs.latent:Latent",
     "chain": "zoo.programs.chain:Chain",
     "spline-flow": "zoo.programs.flow:spline_flow",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -18,6 +19,8 @@ from zoo.networks.mlp import MLP
 from zoo.programs import factor
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
+
+START_DF = 10.0
 
 
 class Latent(nn.Module):
@@ -36,6 +39,7 @@ class Latent(nn.Module):
         dim: int = 8,
         network: Callable[[int, int], nn.Module] = MLP,
         noise: Literal["column", "isotropic", "row"] = "column",
+        tails: Literal["normal", "student-t"] = "normal",
     ):
         super().__init__()
         if _is_linear(network) and dim >= max(2, schema.width):
@@ -47,13 +51,16 @@ class Latent(nn.Module):
         self.decode = network(dim + schema.given, schema.full if noise == "row" else schema.width)
         if isinstance(self.decode, Linear):
             self.decode.double()
+        start = torch.full((len(schema.numeric),), math.log(START_DF - 1), dtype=torch.float64)
+        self.log_df = nn.Parameter(start) if tails == "student-t" and schema.numeric else None
         shared = noise == "isotropic" and schema.numeric
         self.log_noise = nn.Parameter(torch.zeros(1, dtype=torch.float64)) if shared else None
 
     def forward(self, rows: Rows) -> Tensor:
         with rows.plate():
             z = pyro.sample("z", dist.Normal(torch.zeros(self.dim, device=rows.given.device), 1.0).to_event(1))
-            return rows.observe(self.predict(z, rows.given))
+            df = None if self.log_df is None else 1 + self.log_df.clamp(-20, 20).exp()
+            return rows.observe(self.predict(z, rows.given), df=df)
 
     def predict(self, z: Tensor, given: Tensor) -> Tensor:
         """Predictor (..., n, width or full) of latents (..., n, dim)."""
@@ -69,9 +76,8 @@ class Latent(nn.Module):
     @property
     def linear_gaussian(self) -> bool:
         """True where z has a Gaussian posterior in closed form: an affine decoder and Normal columns alone."""
-        return (
-            isinstance(self.decode, Linear) and self.noise != "row" and not self.schema.rest and self.schema.all_normal
-        )
+        normal = self.schema.all_normal and not self.schema.rest and self.log_df is None
+        return isinstance(self.decode, Linear) and self.noise != "row" and normal
 
     def posterior(self, rows: Rows) -> MultivariateNormal:
         """p(z | x) for the seen cells of each row; a rounded column counts its cell's variance as noise."""

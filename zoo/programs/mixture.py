@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import pyro
@@ -14,6 +15,7 @@ from zoo.errors import UserError
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
+START_DF = 10.0
 Covariance = Literal["full", "tied", "diagonal", "spherical"]
 
 
@@ -22,13 +24,21 @@ class Mixture(nn.Module):
 
     cluster    ~ Categorical(weights(given))
     x_numeric  ~ Normal(loc[cluster], spread[cluster])     # full, tied, diagonal or spherical
+                 or Student's t, with degrees of freedom of each cluster (and column)
     x_discrete ~ p(. | levels[cluster])
 
     A full or tied covariance is a joint density of the numeric columns; a diagonal or spherical one is a likelihood
     for each column, with exact cells of rounded columns.
     """
 
-    def __init__(self, schema: Schema, components: int = 10, covariance: Covariance = "diagonal", restarts: int = 10):
+    def __init__(
+        self,
+        schema: Schema,
+        components: int = 10,
+        covariance: Covariance = "diagonal",
+        tails: Literal["normal", "student-t"] = "normal",
+        restarts: int = 10,
+    ):
         super().__init__()
         if components < 1 or restarts < 1:
             what = f"components = {components}, restarts = {restarts}"
@@ -36,6 +46,9 @@ class Mixture(nn.Module):
         n = len(schema.numeric)
         shape = em.spread_shape(covariance, components, n)
         self.components, self.covariance, self.restarts = components, covariance, restarts
+        dense = covariance in ("full", "tied")
+        start = torch.full((components, min(n, 1) if dense else n), math.log(START_DF - 1), dtype=torch.float64)
+        self.log_df = nn.Parameter(start) if tails == "student-t" and n else None
         self.weights = nn.Linear(schema.given, components)
         self.loc = nn.Parameter(torch.randn(components, n, dtype=torch.float64))
         self.spread = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
@@ -48,12 +61,15 @@ class Mixture(nn.Module):
             loc, levels = self.loc[cluster], self.levels[cluster]
             if not loc.shape[-1]:
                 return rows.observe(levels, columns="discrete")
+            df = None if self.log_df is None else 1 + self.log_df[cluster].clamp(-20, 20).exp()
             if self.spread.dim() == 2:
                 spread = self.spread[cluster].expand(loc.shape)
-                return rows.observe(torch.cat([loc, levels, spread], -1))
+                return rows.observe(torch.cat([loc, levels, spread], -1), df=df)
             scale_tril = em.tril(self.spread)
             tril = scale_tril[cluster] if len(scale_tril) > 1 else scale_tril.expand(*cluster.shape, -1, -1)
             rows.observe(levels, columns="discrete")
+            if df is not None:
+                return rows.observe(dist.MultivariateStudentT(df[..., 0], loc, tril), columns="numeric")
             return rows.observe(dist.MultivariateNormal(loc, scale_tril=tril), columns="numeric")
 
     def initialise(self, rows: Rows) -> bool:
@@ -64,4 +80,4 @@ class Mixture(nn.Module):
         self.weights.bias.copy_(start.log_weights)
         nn.init.zeros_(self.weights.weight)
         exact = self.spread.dim() == 3 or not start.approximate
-        return exact and not rows.schema.given
+        return exact and not rows.schema.given and self.log_df is None

@@ -4,8 +4,8 @@ A dense density needs a point for every numeric column. Where the table gives le
 likelihood takes its place, so that averaging over particles (repeated rows) tightens a lower bound of the log:
 
 rounded columns   y uniform in the cell: the average of p(y) over the cell is the likelihood, mass / width
-missing cells     a Gaussian marginalises them in closed form; any other density has them drawn from a proposal q
-                  given the seen ones, and is weighted by 1 / q
+missing cells     a Gaussian or multivariate t marginalises them in closed form; any other density has them drawn from
+                  a proposal q given the seen ones, and is weighted by 1 / q
 atoms             have their mass beside the density, which sees them as missing: with `columns="discrete"` the row's
                   density is that of which cells are atoms, times that of the cells that are not
 """
@@ -15,20 +15,22 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from pyro.distributions import MultivariateNormal
+from pyro.distributions import MultivariateNormal, MultivariateStudentT
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from zoo.rows.gaussian import completed, marginal_log_prob
+from zoo.rows.gaussian import completed, marginal_log_prob, whole_log_prob
 from zoo.table.codec import Cells, Codec
+
+Elliptical = MultivariateNormal | MultivariateStudentT
 
 
 class Dense(TorchDistribution):
     """`base` over the numeric columns (batch, Dn), scored on `cells` where there are any.
 
     proposal  Gaussian over all numeric columns from which missing cells are proposed; needed only where `base` is
-              not Gaussian itself
+              neither Gaussian nor a multivariate t itself
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -52,8 +54,9 @@ class Dense(TorchDistribution):
         return Dense(self.codec, self.base, self.cells, self.is_complete, self.proposal, torch.Size(batch_shape))
 
     @property
-    def gaussian(self) -> bool:
-        return isinstance(self.base, MultivariateNormal)
+    def closed(self) -> bool:
+        """Whether missing cells are marginalised in closed form."""
+        return isinstance(self.base, MultivariateNormal | MultivariateStudentT)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self.cells is None:
@@ -62,12 +65,12 @@ class Dense(TorchDistribution):
         y = self._inside(self.cells)
         unit = torch.where(seen, self.cells.unit, 0.0).sum(-1)
         if self.is_complete and not self.codec.schema.spiked:
-            return self.base.log_prob(y) + unit
-        if self.gaussian:
+            return whole(self.base, y) + unit
+        if self.closed:
             return masked_log_prob(self.base, y, seen) + unit
         if self.proposal is None:
             raise ValueError(
-                "rows.observe got a joint density that is not Gaussian on rows with missing cells: "
+                "rows.observe got a joint density that is neither Gaussian nor a t on rows with missing cells: "
                 "give it `proposal=`, a MultivariateNormal over the numeric columns"
             )
         y = complete_gaussian(self.proposal, y, seen)
@@ -92,7 +95,7 @@ class Dense(TorchDistribution):
         return self._completed(value, seen, proposals)
 
     def _completed(self, value: Tensor, seen: Tensor, proposals: int) -> Tensor:
-        if self.gaussian or self.proposal is None:
+        if self.closed or self.proposal is None:
             return complete_gaussian(self.base.expand(self.batch_shape), value, seen)
         many = value.expand(proposals, *value.shape).flatten(0, 1)
         y = complete_gaussian(self.proposal, many, seen.repeat(proposals, 1)).reshape(proposals, *value.shape)
@@ -106,18 +109,31 @@ def plain(cells: Cells) -> Tensor:
     return cells.seen[..., : cells.atom.shape[-1]] & (cells.atom == 0)
 
 
-def _as_rows(base: MultivariateNormal) -> tuple[Tensor, Tensor]:
-    """Location (*B, n or 1, D) and factor (*B, n or 1, D, D) of a Gaussian; without a batch all rows share it."""
+def _as_rows(base: Elliptical) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Location (*B, n or 1, D), factor (*B, n or 1, D, D) and degrees of freedom (*B, n or 1), if any; without a batch
+    all rows share them."""
     loc, factor = base.loc, base._unbroadcasted_scale_tril
     loc = loc if loc.dim() > 1 else loc[None]
-    return loc, factor if factor.dim() > 2 else factor[None]
+    df = getattr(base, "df", None)
+    return loc, factor if factor.dim() > 2 else factor[None], df if df is None or df.dim() else df[None]
 
 
-def masked_log_prob(base: MultivariateNormal, y: Tensor, seen: Tensor) -> Tensor:
-    """Log-density of the seen cells of y (n, D) under a Gaussian with batch (*B, n or 1): (*B, n). Closed form."""
-    return marginal_log_prob(*_as_rows(base), y, seen)
+def whole(base: Any, y: Tensor) -> Tensor:
+    """Log-density (*B, n) of y (n, D), all cells seen."""
+    if isinstance(base, MultivariateStudentT):
+        loc, factor, df = _as_rows(base)
+        return whole_log_prob(loc, factor, y, df)
+    log: Tensor = base.log_prob(y)
+    return log
 
 
-def complete_gaussian(base: MultivariateNormal, y: Tensor, seen: Tensor) -> Tensor:
-    """y (n, D) with its unseen cells drawn from the Gaussian given the seen ones: (*B, n, D)."""
-    return completed(*_as_rows(base), y, seen)
+def masked_log_prob(base: Elliptical, y: Tensor, seen: Tensor) -> Tensor:
+    """Log-density of the seen cells of y (n, D) under a Gaussian or t with batch (*B, n or 1): (*B, n). Closed form."""
+    loc, factor, df = _as_rows(base)
+    return marginal_log_prob(loc, factor, y, seen, df)
+
+
+def complete_gaussian(base: Elliptical, y: Tensor, seen: Tensor) -> Tensor:
+    """y (n, D) with its unseen cells drawn from the Gaussian or t given the seen ones: (*B, n, D)."""
+    loc, factor, df = _as_rows(base)
+    return completed(loc, factor, y, seen, df)

@@ -1,10 +1,13 @@
-"""Gaussians of which some coordinates are missing: marginal densities, and the missing coordinates given the others.
+"""Gaussians, and Student's t, of which some coordinates are missing: marginals, and the missing given the others.
 
 All follow from the precision L = inverse covariance, by blocks of the missing coordinates m alone, with d the deviation
 from the mean, zero where missing, and g = L d:
 
     x_o' inv(S_oo) x_o = d' g - g_m' inv(L_mm) g_m        log|S_oo| = log|S| + log|L_mm|
     E[x_m | x_o] = loc_m - inv(L_mm) g_m                  Cov[x_m | x_o] = inv(L_mm)
+
+A multivariate t with df degrees of freedom and the same S has these too, its density a function of the quadratic form,
+and given the o coordinates seen it is a t with df + o, its scale matrix times (df + quadratic) / (df + o).
 
 Few patterns of missing cells share one factorisation each; where nearly every row has a pattern of its own, each row
 has one of the size of its missing part.
@@ -94,25 +97,57 @@ def _block(precision: Tensor, index: Tensor, shared: bool) -> Tensor:
     return rows.gather(-1, index[:, None, :].expand(*shape, m, m))
 
 
-def marginal_log_prob(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor) -> Tensor:
-    """Log-density (*B, n) of the seen cells of y (n, D); `loc` and `factor` as in `gaps`."""
-    constant = 0.5 * math.log(2 * math.pi) * seen.sum(-1)
+def log_density(quadratic: Tensor, log_det: Tensor, size: Tensor | int, df: Tensor | None = None) -> Tensor:
+    """Log-density of `size` coordinates by their quadratic form: Normal, or Student's t with df degrees of freedom."""
+    if df is None:
+        return -0.5 * (quadratic + log_det + math.log(2 * math.pi) * size)
+    tail = 0.5 * (df + size) * torch.log1p(quadratic / df) + 0.5 * size * (math.log(math.pi) + df.log())
+    return torch.lgamma(0.5 * (df + size)) - torch.lgamma(0.5 * df) - tail - 0.5 * log_det
+
+
+def whole_log_prob(loc: Tensor, factor: Tensor, y: Tensor, df: Tensor | None = None) -> Tensor:
+    """Log-density (*B, n) of y (n, D), every cell seen; `loc` and `factor` as in `gaps`, df (*B, n or 1)."""
+    d = (y - loc)[..., None]
+    if factor.shape[-3] == 1:  # one factor for all rows: one solve
+        white = torch.linalg.solve_triangular(factor[..., 0, :, :], d[..., 0].mT, upper=False).mT
+    else:
+        white = torch.linalg.solve_triangular(factor.expand(*d.shape[:-2], -1, -1), d, upper=False)[..., 0]
+    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return log_density(white.square().sum(-1), log_det, y.shape[-1], df)
+
+
+def marginal_log_prob(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor | None = None) -> Tensor:
+    """Log-density (*B, n) of the seen cells of y (n, D); `loc` and `factor` as in `gaps`, df (*B, n or 1)."""
+    size = seen.sum(-1)
     batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
     out = torch.zeros(*batch, len(y), dtype=y.dtype, device=y.device)
     for gap in gaps(loc, factor, y, seen):
-        out[..., gap.rows] = -0.5 * (gap.quadratic + gap.log_det) - constant[gap.rows]
+        out[..., gap.rows] = log_density(gap.quadratic, gap.log_det, size[gap.rows], _of(df, gap.rows))
     return out
 
 
-def completed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor) -> Tensor:
+def _of(df: Tensor | None, rows: Tensor) -> Tensor | None:
+    return df if df is None or df.shape[-1] == 1 else df[..., rows]
+
+
+def completed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor | None = None) -> Tensor:
     """y (n, D) with its unseen cells drawn given the seen ones: (*B, n, D)."""
     batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
     out = torch.where(seen, y, 0.0).expand(*batch, *y.shape).clone()
     for gap in gaps(loc, factor, y, seen):
-        drawn = torch.where(gap.there, gap.mean + gap.spread(), 0.0)
+        spread = gap.spread() if df is None else gap.spread() * _widening(gap, seen, df)[..., None]
+        drawn = torch.where(gap.there, gap.mean + spread, 0.0)
         part = out[..., gap.rows, :]
         out[..., gap.rows, :] = part.scatter_add(-1, gap.index.expand(*drawn.shape), drawn)
     return out
+
+
+def _widening(gap: Gap, seen: Tensor, df: Tensor) -> Tensor:
+    """What makes a Normal draw of the missing coordinates one of the t given the others (*B, r)."""
+    mine, size = _of(df, gap.rows), seen[gap.rows].sum(-1)
+    assert mine is not None
+    freedom = (mine + size).expand(gap.quadratic.shape)
+    return ((mine + gap.quadratic) / (2 * torch._standard_gamma(freedom / 2)).clamp_min(1e-30)).sqrt()
 
 
 def _parts(seen: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -38,8 +38,11 @@ class Heads(nn.Module):
             else None
         )
 
-    def forward(self, predictor: Tensor, cells: Cells | None = None) -> ColumnDensity:
-        """Likelihoods of all columns, given a predictor of length `schema.width` or `schema.full`."""
+    def forward(self, predictor: Tensor, cells: Cells | None = None, df: Tensor | None = None) -> ColumnDensity:
+        """Likelihoods of all columns, given a predictor of length `schema.width` or `schema.full`.
+
+        df: degrees of freedom (..., Dn), where the program says that numeric columns are Student's t.
+        """
         schema = self.codec.schema
         if predictor.shape[-1] not in (schema.width, schema.full):
             raise ValueError(
@@ -53,13 +56,13 @@ class Heads(nn.Module):
         self.called, self.used = True, self.used or (n > 0 and not brought)
         raw = predictor[..., schema.width :] if brought else self.log_scale
         scale = self.scale(raw).expand(loc.shape)
-        return self.density(self.family(loc, scale), rest, cells)
+        return self.density(self.family(loc, scale, df), rest, cells)
 
-    def family(self, loc: Tensor, scale: Tensor) -> Family:
+    def family(self, loc: Tensor, scale: Tensor, df: Tensor | None = None) -> Family:
         """The family of every numeric column, by its kind and likelihood, at locations and scales (..., Dn)."""
         columns = self.codec.schema.numeric
-        family: Family = Normal(loc, scale)
-        if self.log_df is not None:
+        family: Family = Normal(loc, scale) if df is None else StudentT(loc, scale, df)
+        if self.log_df is not None and df is None:
             heavy = [c.likelihood == "student-t" for c in columns]
             family = OneOf(heavy, StudentT(loc, scale, MIN_DF + self.log_df.exp()), family)
         if any(c.kind == "count" for c in columns):

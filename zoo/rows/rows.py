@@ -75,7 +75,7 @@ class Rows:
         """The plate of rows. Its scale, N / batch, is zoo's to own."""
         return pyro.plate("rows", int(self.total), subsample=torch.arange(self.n, device=self.given.device))
 
-    def observe(self, thing: Any, columns: str = "all", proposal: Any = None) -> Tensor:
+    def observe(self, thing: Any, columns: str = "all", proposal: Any = None, df: Tensor | None = None) -> Tensor:
         """Say how columns are distributed; returns the data, or a draw where there is none.
 
         thing     a predictor (n, schema.width) or (n, schema.full): one location or logit for each numeric or binary
@@ -83,7 +83,8 @@ class Rows:
                   a distribution over the numeric columns (n, Dn);
                   or a function of the row so far, `rows -> predictor`: an autoregressive chain
         columns   "all", "numeric" or "discrete" (levels, and which numeric cells are atoms: `schema.rest` logits)
-        proposal  for a joint density that is not Gaussian: a MultivariateNormal that proposes missing cells
+        proposal  for a joint density that is neither Gaussian nor a t: a MultivariateNormal that proposes missing cells
+        df        beside a predictor: numeric columns are Student's t with these degrees of freedom (..., Dn)
         """
         if columns not in OBSERVED:
             raise ValueError(f"rows.observe: columns must be one of {', '.join(OBSERVED)}, got {columns!r}")
@@ -91,13 +92,13 @@ class Rows:
         span = {"all": slice(None), "numeric": slice(0, n), "discrete": slice(n, None)}[columns]
         if not {"all": True, "numeric": n, "discrete": self.schema.rest}[columns]:
             return torch.zeros(self.n, 0, dtype=torch.float64, device=self.given.device)
-        density = self._density(thing, columns, proposal)
+        density = self._density(thing, columns, proposal, df)
         value: Tensor = pyro.sample(
             OBSERVED[columns], density, obs=None if self.cells is None else self.cells.x[:, span]
         )
         return value
 
-    def _density(self, thing: Any, columns: str, proposal: Any) -> Any:
+    def _density(self, thing: Any, columns: str, proposal: Any, df: Tensor | None) -> Any:
         if isinstance(thing, ColumnDensity):
             return thing
         if isinstance(thing, Tensor):
@@ -105,7 +106,9 @@ class Rows:
                 thing = thing.expand(self.n, -1)
             if columns == "numeric":
                 raise ValueError('rows.observe: a predictor is for columns="all" or "discrete"; give a distribution')
-            return self.heads(thing, self.cells) if columns == "all" else self.heads.density(None, thing, self.cells)
+            if columns == "all":
+                return self.heads(thing, self.cells, df)
+            return self.heads.density(None, thing, self.cells)
         if isinstance(thing, torch.distributions.Distribution):
             if columns == "all" and self.schema.rest:
                 raise UserError(

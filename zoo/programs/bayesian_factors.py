@@ -1,0 +1,107 @@
+"""Linear latent variables whose parameters have priors: Bayesian PCA and factor analysis, and grouped."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import MultivariateNormal
+from torch import Tensor, nn
+
+from zoo.em import fit as em
+from zoo.errors import UserError
+from zoo.programs import factor, groups
+from zoo.rows.rows import Rows
+from zoo.table.schema import Schema
+
+
+class BayesianFactors(nn.Module):
+    """A few Gaussian latents mapped linearly to every column, with a prior on every parameter.
+
+    relevance_j  ~ HalfCauchy(1)               # of the j-th latent: one that the table has no need of goes to 0
+    loadings_j   ~ Normal(0, relevance_j)
+    loc          ~ Normal(the column's own, 1)
+    noise        ~ LogNormal(-1, 1)            # one for all columns, or one for each
+    z            ~ Normal(0, I)
+    x            ~ p(. | loc + shift[group] + z loadings, noise)
+
+    vary         locations differ by group (a --group column), partially pooled
+    Bishop 1999.
+    """
+
+    base: Tensor
+
+    def __init__(
+        self,
+        schema: Schema,
+        dim: int = 4,
+        noise: Literal["isotropic", "column"] = "isotropic",
+        vary: bool = False,
+    ):
+        super().__init__()
+        if dim < 1 or dim >= max(2, schema.width):
+            what = f"dim = {dim} latents need more than {dim} columns; this table gives {schema.width}"
+            raise UserError(what, f"set program.dim from 1 to {max(1, schema.width - 1)}")
+        if vary:
+            groups.need_group(schema, "means")
+        self.schema, self.dim, self.noise, self.vary = schema, dim, noise, vary
+        self.register_buffer("base", torch.zeros(schema.width, dtype=torch.float64))
+
+    def forward(self, rows: Rows) -> Tensor:
+        schema, zeros = self.schema, torch.zeros_like(self.base)
+        one = torch.ones(self.dim, dtype=torch.float64, device=zeros.device)
+        relevance = pyro.sample("relevance", dist.HalfCauchy(one).to_event(1))
+        spread = relevance[:, None].expand(-1, schema.width)
+        loadings = pyro.sample("loadings", dist.Normal(torch.zeros_like(spread), spread).to_event(2))
+        loc = pyro.sample("loc", dist.Normal(self.base, 1.0).to_event(1))
+        n = len(schema.numeric)
+        many = min(n, 1) if self.noise == "isotropic" else n
+        noise = pyro.sample("noise", dist.LogNormal(zeros[:many] - 1, 1.0).to_event(1)) if n else zeros[:0]
+        shift = groups.offsets(schema, "means", schema.width, schema.width, self.base) if self.vary else zeros[None]
+        slopes = torch.zeros(schema.given, schema.width, dtype=torch.float64, device=zeros.device)
+        if schema.given:
+            slopes = pyro.sample("slopes", dist.Normal(slopes, 1.0).to_event(2))
+        with rows.plate():
+            z = pyro.sample("z", dist.Normal(torch.zeros_like(one), 1.0).to_event(1))
+            mean = self._mean(rows, loc, shift, slopes)
+            predictor = mean + z.double() @ loadings
+            return rows.observe(torch.cat([predictor, noise.log().expand(len(predictor), n)], -1))
+
+    def _mean(self, rows: Rows, loc: Tensor, shift: Tensor, slopes: Tensor) -> Tensor:
+        out = loc.expand(rows.n, -1)
+        out = out + shift[rows.group] if self.vary else out
+        return out + rows.given.double() @ slopes if self.schema.given else out
+
+    @property
+    def linear_gaussian(self) -> bool:
+        """True where z has a Gaussian posterior in closed form given the parameters: Normal columns alone."""
+        return not self.schema.rest and self.schema.all_normal
+
+    def posterior(self, rows: Rows, **values: Tensor) -> MultivariateNormal:
+        """p(z | x, parameters) for the seen cells of each row; a rounded column counts its cell's variance as noise."""
+        cells = rows.cells
+        assert cells is not None
+        shift = values["means_offset"] * values["means_spread"] if self.vary else values["loc"]
+        mean = self._mean(rows, values["loc"], shift, values.get("slopes", shift))
+        variance = rows.heads.scale(values["noise"].log()).square() + (cells.hi - cells.lo).square() / 12
+        return factor.posterior(values["loadings"].T, (cells.x - mean) * cells.seen, cells.seen / variance)
+
+    def initialise(self, rows: Rows) -> dict[str, Tensor]:
+        """Where the guide begins: maximum likelihood PPCA of the numeric columns, levels at their own masses."""
+        marginal = em.fit(rows, components=1, covariance="diagonal")
+        n, width = len(self.schema.numeric), self.schema.width
+        self.base.copy_(torch.cat([marginal.loc[0], marginal.rest[0]]))
+        values = {"loc": self.base.cpu().clone()}
+        if n < 2:
+            return values
+        covariance = em.fit(rows, components=1, covariance="full").covariance(0)
+        fit = factor.ppca if self.noise == "isotropic" else factor.factor_analysis
+        found, variance = fit(covariance, min(self.dim, n - 1), rows.codec.min_scale.cpu().square())
+        loadings = 0.05 * torch.randn(self.dim, width, dtype=torch.float64)
+        loadings[: found.shape[1], :n] += found.T
+        noise = variance.sqrt().clamp(1e-2, 10.0)
+        relevance = loadings.square().mean(1).sqrt().clamp_min(1e-2)
+        noise = noise[:1] if self.noise == "isotropic" else noise
+        return values | {"loadings": loadings, "noise": noise, "relevance": relevance}
