@@ -15,7 +15,7 @@ from zoo.errors import UserError
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
-START_DF = 10.0
+START_DF = 5.0
 Covariance = Literal["full", "tied", "diagonal", "spherical"]
 
 
