@@ -81,7 +81,48 @@ class LogWeights:
 def log_weights(
     program: Callable[[Rows], Any], guide: Callable[[Rows], Any], rows: Rows, particles: int = 1
 ) -> LogWeights:
-    """Run guide and program on `particles` copies of the rows. No host sync, so that a step can be captured."""
+    """Run guide and program on `particles` copies of the rows. No host sync, so that a step can be captured.
+
+    Where the program says that rows must be run apart, so they are, and the result has no trace.
+    """
+    parts = parts_of(program, rows)
+    if len(parts) > 1:
+        each = [_log_weights(program, guide, rows.take(part), particles) for part in parts]
+        return _merged(each, torch.cat(parts).argsort(), particles)
+    return _log_weights(program, guide, rows, particles)
+
+
+def parts_of(program: Any, rows: Rows) -> list[Tensor]:
+    """Positions of the rows that are run together: all, unless the program has `parts`."""
+    split: Callable[[Rows], list[Tensor]] | None = getattr(program, "parts", None)
+    return [torch.arange(rows.n, device=rows.given.device)] if split is None or not rows.n else split(rows)
+
+
+def _merged(each: list[LogWeights], order: Tensor, particles: int) -> LogWeights:
+    """Parts of some rows as parts of all of them, `order` the place of each row among the parts side by side."""
+
+    def beside(values: list[Tensor]) -> Tensor:
+        return torch.cat(values, -1)[..., order]
+
+    def named(values: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: beside([value[name] for value in values]) for name in values[0]}
+
+    joint = [w.joint.reshape(*w.joint.shape[:-1], particles, -1) for w in each]
+    return LogWeights(
+        beside([w.likelihood for w in each]),
+        named([w.prior for w in each]),
+        named([w.guide for w in each]),
+        named([w.kl for w in each]),
+        beside(joint).flatten(-2),
+        each[0].dims,
+        each[0].globals,
+        None,
+    )
+
+
+def _log_weights(
+    program: Callable[[Rows], Any], guide: Callable[[Rows], Any], rows: Rows, particles: int
+) -> LogWeights:
     n, many = rows.n, rows.repeat(particles)
     q = samples(guide_trace := poutine.trace(guide).get_trace(many))
     summing = SumDiscrete(set(q))

@@ -65,7 +65,7 @@ def _most_probable(model: Model, rows: Rows, seed: int, particles: int) -> tuple
         return torch.stack([torch.stack([b.indices.double() for b in best], -1),
                             torch.stack([b.values for b in best], -1)], 1)  # fmt: skip
 
-    both = by_chunks(one, rows, seed, max(1, CHUNK // (4 * k)))
+    both = by_chunks(one, rows, seed, max(1, CHUNK // (4 * k)), model.program)
     return both[:, 0], both[:, 1]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.evaluate.fixed import DRAWS, views
-from zoo.log_weights import LogWeights, log_mean, log_weights
+from zoo.log_weights import LogWeights, log_mean, log_weights, parts_of
 from zoo.rows.chain import Chain
 from zoo.rows.rows import OBSERVED, Rows
 from zoo.scope import scope
@@ -60,7 +60,7 @@ def _clusters(model: Any, rows: Rows, seed: int) -> Tensor:
         return (torch.softmax(log, 0) * share).sum(1).T
 
     exact = model.bound(rows.complete) == "exact"
-    return by_chunks(one, rows, seed, CHUNK if exact else CHUNK // PARTICLES)
+    return by_chunks(one, rows, seed, CHUNK if exact else CHUNK // PARTICLES, model.program)
 
 
 def embedding(model: Model, rows: Rows, seed: int = 0) -> Tensor:
@@ -77,7 +77,7 @@ def _embedding(model: Any, rows: Rows, seed: int) -> Tensor:
         sites = samples(poutine.trace(model.guide).get_trace(part))
         return torch.cat([sites[name]["fn"].mean.flatten(1).double() for name in names], -1)
 
-    return by_chunks(one, rows, seed, CHUNK)
+    return by_chunks(one, rows, seed, CHUNK, model.program)
 
 
 def sample(model: Model, n: int, like: Rows | None = None, seed: int = 0) -> Tensor:
@@ -93,8 +93,13 @@ def sample(model: Model, n: int, like: Rows | None = None, seed: int = 0) -> Ten
         for v, view in enumerate(every):
             for index in turns[v].split(CHUNK) if len(turns[v]) else ():
                 blank = model.blank(len(index)) if like is None else like.take(index % like.n).blank()
-                out.append(model.codec.snap(_drawn(samples(poutine.trace(view.program).get_trace(blank)), blank)))
+                out.append(by_chunks(lambda rows, view=view: _draws(view, rows), blank, None, CHUNK, view.program))
     return torch.cat(out)[torch.cat(turns).argsort()]
+
+
+def _draws(view: Any, blank: Rows) -> Tensor:
+    x: Tensor = view.codec.snap(_drawn(samples(poutine.trace(view.program).get_trace(blank)), blank))
+    return x
 
 
 def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles: int = PARTICLES) -> Tensor:
@@ -116,7 +121,7 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
         conditioned = (poutine.condition(model.program, data=_drawn_latents(model, part, w)) for _ in range(draws))
         return torch.cat([_complete_from(model, part, program, 1) for program in conditioned], 1)
 
-    return by_chunks(one, rows, seed, max(1, CHUNK // k)).transpose(0, 1)
+    return by_chunks(one, rows, seed, max(1, CHUNK // k), model.program).transpose(0, 1)
 
 
 def _resampled(every: list[Any], rows: Rows, draws: int, seed: int, particles: int) -> Tensor:
@@ -195,6 +200,9 @@ def _with_atoms(sites: dict[str, Any], numeric: Tensor) -> Tensor:
     return numeric if beside is None else beside["fn"].with_atoms(numeric)
 
 
-def by_chunks(function: Any, rows: Rows, seed: int, size: int) -> Tensor:
+def by_chunks(function: Any, rows: Rows, seed: int | None, size: int, program: Any = None) -> Tensor:
+    """`function` of at most `size` rows at a time, those together that the program runs together."""
+    parts = parts_of(program, rows)
     with torch.no_grad(), scope(seed):
-        return torch.cat([function(rows.take(i.to(rows.given.device))) for i in torch.arange(rows.n).split(size)])
+        out = torch.cat([function(rows.take(index)) for part in parts for index in part.split(size)])
+    return out if len(parts) == 1 else out[torch.cat(parts).argsort()]

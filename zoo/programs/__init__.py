@@ -8,6 +8,7 @@ To write one:
   * optional: `initialise(rows) -> bool` starts the parameters from data, and says whether the fit is finished;
     or returns values at which global latents begin, by name; `posterior(rows)` gives the exact posterior of z where
     this schema has one (`linear_gaussian`), given the values of the global latents, by name, where there are any.
+  * optional: `parts(rows)` gives the rows that must be run apart, as positions.
 A plain Pyro function of `rows` is a program too. Copy `independent.py`.
 """
 
@@ -19,6 +20,7 @@ NAMES = {
     "hierarchical-mixture": "zoo.programs.hierarchical_mixture:HierarchicalMixture",
     "bayesian-mixture": "zoo.programs.bayesian_mixture:BayesianMixture",
     "bayesian-factors": "zoo.programs.bayesian_factors:BayesianFactors",
+    "class-models": "zoo.programs.class_models:ClassModels",
     "latent": "zoo.programs.latent:Latent",
     "chain": "zoo.programs.chain:Chain",
     "spline-flow": "zoo.programs.flow:spline_flow",

@@ -79,4 +79,4 @@ class FactorMixture(nn.Module):
             self.loc.copy_(start.loc)
             self.loadings.copy_(factors.split(cov, noise[0], self.dim))
             self.log_noise.copy_(0.5 * noise[0, :, : self.log_noise.shape[-1]].log())
-        return not rows.schema.given
+        return not rows.given.shape[-1]

@@ -43,7 +43,7 @@ class Flow(nn.Module):
     def forward(self, rows: Rows) -> Tensor:
         # the flow works in whitened coordinates: correlation is the Gaussian's part, shape is the splines'
         gaussian = MultivariateNormal(self.loc, scale_tril=self.tril)
-        base = FlooredFlow(self.flow(rows.given) if rows.schema.given else self.flow(), gaussian, rows.n)
+        base = FlooredFlow(self.flow(rows.given) if rows.given.shape[-1] else self.flow(), gaussian, rows.n)
         with rows.plate():
             return rows.observe(base, columns="numeric", proposal=gaussian)
 

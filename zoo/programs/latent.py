@@ -94,7 +94,7 @@ class Latent(nn.Module):
 
     def initialise(self, rows: Rows) -> bool:
         marginal = em.fit(rows, components=1, covariance="diagonal")
-        if not (self.linear_gaussian and not rows.schema.given):
+        if not (self.linear_gaussian and not rows.given.shape[-1]):
             self._start_at(torch.cat([marginal.loc[0], marginal.rest[0]]), marginal.spread[0])
             return False
         covariance = em.fit(rows, components=1, covariance="full").covariance(0)
