@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyro.poutine as poutine
 import torch
 
+from zoo.scope import scope
 from zoo.sites import samples
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 DRAWS = 50
 """Of the global latents, over which the density of a row is averaged."""
+SEED = 0
 
 
 class Fixed:
@@ -39,8 +41,10 @@ class Fixed:
 def views(model: Any, draws: int = DRAWS) -> list[Any]:
     """The model itself where it has no global latents; else at as many draws of them, one where the guide is a point.
 
-    The density of a row is the mean over views.
+    The density of a row is the mean over views. They are the same at every call, so that scores and samples agree, and
+    rows can be compared.
     """
     if not model.sites.globals:
         return [model]
-    return [Fixed(model) for _ in range(draws if model.averages else 1)]
+    with scope(SEED):
+        return [Fixed(model) for _ in range(draws if model.averages else 1)]

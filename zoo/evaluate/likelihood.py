@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from zoo.evaluate.fixed import DRAWS, views
+from zoo.evaluate.fixed import views
 from zoo.log_weights import log_mean, log_weights
 from zoo.rows.rows import Rows
 from zoo.scope import scope
@@ -123,16 +123,17 @@ def score(
 ) -> Scores:
     """Log-likelihood of each row.
 
-    particles  draws of the latents for each row (1 where the number is exact)
+    particles  draws of the latents for each row (1 where the number is exact), shared by the draws of global latents
     seconds    where particles are not said: so many fewer, down to a tenth, as bring the scoring into this time
     """
     bound = model.bound(rows.complete)
     k = 1 if model.bound_of_rows(rows.complete) == "exact" else particles or _affordable(model, rows, seconds)
     chunk = max(1, min(ROW_PARTICLES, NUMBERS // max(1, rows.full)) // k)
     with torch.no_grad(), scope(seed):
-        all_views = views(model, DRAWS if k == 1 else max(2, -(-DRAWS // k)))
+        every = views(model)
+        each = -(-k // len(every))
         parts = [
-            _weights(all_views, rows.take(index.to(rows.given.device)), k)
+            _weights(every, rows.take(index.to(rows.given.device)), each)
             for index in torch.arange(rows.n).split(chunk)
             if len(index)
         ]

@@ -31,8 +31,7 @@ def cluster_probabilities(model: Model, rows: Rows, seed: int = 0) -> Tensor:
 def averaged(model: Any, rows: Rows, seed: int, function: Callable[[Any, Rows, int], Tensor]) -> Tensor:
     """`function(view, rows, seed)` (n, ...) over draws of the global latents, each weighed by the density of the row
     that it gives."""
-    with torch.no_grad(), scope(seed):
-        every = views(model)
+    every = views(model)
     if len(every) == 1:
         return function(every[0], rows, seed)
     out = torch.stack([function(view, rows, seed + i) for i, view in enumerate(every)])
@@ -109,9 +108,7 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
     them.
     """
     if model.sites.globals:
-        with torch.no_grad(), scope(seed):
-            every = views(model, max(DRAWS, draws))
-        return _resampled(every, rows, draws, seed, particles)
+        return _resampled(views(model, max(DRAWS, draws)), rows, draws, seed, particles)
     k = particles if model.sites.continuous or model.bound(rows.complete) != "exact" else 1
 
     def one(part: Rows) -> Tensor:
