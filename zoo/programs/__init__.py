@@ -6,7 +6,7 @@ To write one:
   * discrete row latents that the guide does not name are summed out; `cluster` is the one reported;
   * continuous row latents are named by the guide; `z` is what `zoo embed` returns;
   * optional: `initialise(rows) -> bool` starts the parameters from data, and says whether the fit is finished;
-    `posterior(rows)` gives the exact posterior of z where this schema has one (`linear_gaussian`).
+    `posterior(rows)` gives the posterior of z, in closed form or by Laplace, where log p(x, z) is `log_concave`.
 A plain Pyro function of `rows` is a program too. Copy `independent.py`.
 """
 
