@@ -17,7 +17,7 @@ from zoo.networks.linear import Linear
 from zoo.networks.mlp import MLP
 from zoo.programs import factor
 from zoo.rows.rows import Rows
-from zoo.table.codec import Cells, one_hot
+from zoo.table.codec import FAR, Cells, one_hot
 from zoo.table.schema import Schema
 
 
@@ -96,6 +96,8 @@ class Latent(nn.Module):
             return factor.posterior(loadings, centred, precision)
         with torch.no_grad():
             rest, logits = self._paired(loadings[n:].T).T, self._paired(at[:, n:])
+            # a proposal only: an outlier must not throw it where nothing was seen
+            centred = centred.clamp(-FAR, FAR)
             return factor.laplace(loadings[:n], rest, centred, precision, logits, self._labels(cells))
 
     def _paired(self, rest: Tensor) -> Tensor:
