@@ -27,6 +27,7 @@ from zoo.evaluate.likelihood import k_hat, score
 from zoo.fitting.loop import Fitted, fit
 from zoo.fitting.settings import FitSettings
 from zoo.log_weights import log_weights
+from zoo.programs import factor
 from zoo.recipe import Recipe
 from zoo.registry import Layer, Registry, builtin_file
 from zoo.rows.cells import NARROW, Normal, NormalMixture
@@ -445,6 +446,57 @@ def test_completed_rows_weigh_the_draws_of_latents(build, pair):
     assert drawn.var() == pytest.approx(variance, abs=(5 * math.sqrt(2 / n) + 0.05) * variance)
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_laplace_is_the_mode_and_its_curvature(wide):
+    """Slope zero, and minus the second derivative of log p(x, z), by autograd, for seen and missing cells."""
+    torch.manual_seed(0)
+    n, dim, sizes = 6, 3, (2, 4, 3)
+    numeric, rest = torch.randn(2, dim).double(), torch.randn(sum(sizes), dim).double()
+    centred, precision = torch.randn(n, 2).double(), torch.rand(n, 2).double() * torch.tensor([[0.0, 1.0]] * n)
+    logits, codes = torch.randn(1, sum(sizes)).double(), [torch.randint(size, (n,)) for size in sizes]
+    there = (torch.arange(n)[:, None] % 3 != torch.arange(3)).double().repeat_interleave(torch.tensor(sizes), -1)
+    hot = torch.cat([torch.nn.functional.one_hot(c, s) for c, s in zip(codes, sizes, strict=True)], -1) * there
+    labels = factor.Labels(hot, there, sizes)
+
+    def log_joint(z, row):
+        logs = torch.cat([part.log_softmax(-1) for part in (logits[0] + rest @ z).split(sizes)])
+        numbers = -0.5 * (precision[row] * (centred[row] - numeric @ z).square()).sum()
+        return numbers + (hot[row] * logs).sum() - 0.5 * z.square().sum()
+
+    with pytest.MonkeyPatch.context() as patch:
+        if wide:  # the curvature is then that at z = 0, and the steps still end near the mode
+            patch.setattr(factor, "WIDE", 3)
+        q = factor.laplace(numeric, rest, centred, precision, logits, labels)
+    for row in range(n):
+        z = q.loc[row].clone().requires_grad_()
+        slope = torch.autograd.grad(log_joint(z, row), z)[0]
+        assert slope.abs().max() < (0.1 if wide else 1e-6)
+        if not wide:
+            curvature = -torch.autograd.functional.hessian(lambda z, row=row: log_joint(z, row), z.detach())
+            np.testing.assert_allclose(q.precision_matrix[row], curvature, atol=1e-6)
+
+
+def test_laplace_is_close_where_levels_are_mixed_with_numbers(build, mixed):
+    """The bound of one latent, and its importance-weighted form, beside the integral over it."""
+    model = build("factor-analysis", mixed, **{"program.dim": 1, "fit.steps": 300})
+    rows = model.rows(mixed)
+    with scope(0):
+        fit(model, rows, settings=FitSettings(**model.recipe.fit))
+    scores = score(model, rows, 400)
+    assert scores.bound == "lower"
+    grid = torch.linspace(-8, 8, 801).double()
+    with torch.no_grad():
+        logs = torch.stack([
+            model.heads(model.program.predict(z.expand(rows.n, 1), rows.given), rows.cells).log_prob(rows.cells.x)
+            - 0.5 * z.square() - 0.5 * math.log(2 * math.pi)
+            for z in grid
+        ])  # fmt: skip
+    exact = (logs.logsumexp(0) + math.log(16 / 800)).numpy()
+    difference = scores.log_likelihood - exact
+    assert (np.abs(difference) < 5 * scores.monte_carlo + 1e-3).all()
+    assert 0 <= (exact - scores.elbo).mean() < 0.1
+
+
 # --------------------------------------------------------------------------------------------------------------- heads
 
 
@@ -456,7 +508,8 @@ def test_levels_keep_their_masses(build, mixed):
     for size in (0.0, 3.0, 1e3):
         predictor = size * torch.randn(7, model.schema.width, dtype=torch.float64)
         density = model.heads(predictor)
-        for column, logs in zip(columns, density.levels.split([c.n_logits for c in columns], -1), strict=True):
+        for c, column in enumerate(columns):
+            logs = density.levels.block(c, column.n_logits)
             np.testing.assert_allclose(logs.exp().sum(-1), 1.0, atol=1e-12)
             assert (logs.exp() > 0.5 * codec.smoothing(column.n_logits) / column.n_logits).all()
         x = torch.zeros(7, len(model.schema.modelled), dtype=torch.float64)

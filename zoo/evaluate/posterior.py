@@ -115,10 +115,11 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
         w = log_weights(model.program, model.guide, part, k)
         if not model.sites.latents:
             return _complete_from(model, part, model.program, draws)
-        conditioned = (poutine.condition(model.program, data=_drawn_latents(model, part, w)) for _ in range(draws))
-        return torch.cat([_complete_from(model, part, program, 1) for program in conditioned], 1)
+        program = poutine.condition(model.program, data=_drawn_latents(model, part, w, draws))
+        many = _complete_from(model, part.repeat(draws), program, 1)
+        return many.reshape(draws, part.n, -1).transpose(0, 1)
 
-    return by_chunks(one, rows, seed, max(1, CHUNK // k), model.program).transpose(0, 1)
+    return by_chunks(one, rows, seed, max(1, CHUNK // max(k, draws)), model.program).transpose(0, 1)
 
 
 def _resampled(every: list[Any], rows: Rows, draws: int, seed: int, particles: int) -> Tensor:
@@ -153,9 +154,10 @@ def _completions(fn: Any, value: Tensor, seen: Tensor, draws: int) -> Tensor:
     return torch.stack([fn.complete(value, seen) for _ in range(draws)])
 
 
-def _drawn_latents(model: Model, rows: Rows, w: LogWeights) -> dict[str, Tensor]:
-    pick = torch.distributions.Categorical(logits=finite(w.rows).T).sample()
-    return _latents(model, w, pick * rows.n + torch.arange(rows.n, device=pick.device))
+def _drawn_latents(model: Model, rows: Rows, w: LogWeights, draws: int = 1) -> dict[str, Tensor]:
+    """Posterior draws of the latents of `rows.repeat(draws)`."""
+    pick = torch.distributions.Categorical(logits=finite(w.rows).T).sample((draws,))
+    return _latents(model, w, (pick * rows.n + torch.arange(rows.n, device=pick.device)).flatten())
 
 
 def _latents(model: Model, w: LogWeights, chosen: Tensor) -> dict[str, Tensor]:

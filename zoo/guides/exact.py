@@ -1,4 +1,4 @@
-"""The program's own posterior, where it has one in closed form."""
+"""The program's own posterior, in closed form or by Laplace's approximation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyro
+from pyro.distributions import MultivariateNormal
 from torch import Tensor, nn
 
 from zoo.guides.encoder import Encoder
@@ -19,24 +20,31 @@ class Posterior(nn.Module):
     """q(z | x) = p(z | x): the ELBO is the log-likelihood, whatever the draw.
 
     The program's `posterior` takes rows, and the values of its global latents by name where it has any. On rounded
-    columns the posterior is that of the cell's Gaussian approximation, and the ELBO is a close lower bound.
+    columns it is that of the cell's Gaussian approximation, with levels Laplace's approximation, and the ELBO is a
+    lower bound. It is worked out once for all copies of a row.
     """
 
     def __init__(self, schema: Schema, program: Any, sites: Sites):
         super().__init__()
-        self.exact = not schema.has_lattice
+        self.exact = not schema.has_lattice and not schema.rest
         # not a submodule: the parameters are the program's
         self._posterior: list[Callable[..., Any]] = [program.posterior]
 
     def forward(self, rows: Rows, **values: Tensor) -> None:
         with rows.plate():
-            pyro.sample("z", self._posterior[0](rows, **values))
+            q = self._posterior[0](rows.once, **values)
+            pyro.sample("z", q if rows.copies == 1 else _repeated(q, rows.copies))
+
+
+def _repeated(q: MultivariateNormal, k: int) -> MultivariateNormal:
+    """k copies of the rows' Gaussians (n, dim), one after another."""
+    return MultivariateNormal(q.loc.repeat(k, 1), scale_tril=q._unbroadcasted_scale_tril.repeat(k, 1, 1))
 
 
 def exact(
     schema: Schema, program: nn.Module, sites: Sites, network: Callable[[int, int], nn.Module] = MLP
 ) -> nn.Module:
-    """The program's exact posterior where this schema has one (`linear_gaussian`), else an encoder."""
-    if getattr(program, "linear_gaussian", False):
+    """The program's own posterior where it has one mode (`log_concave`), else an encoder."""
+    if getattr(program, "log_concave", False):
         return Posterior(schema, program, sites)
     return Encoder(schema, program, sites, network)

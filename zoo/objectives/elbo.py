@@ -23,15 +23,21 @@ class Elbo(nn.Module):
     particles  draws of the latents for each row
     beta       weight of the divergence of row latents; 1 is the bound, anything else is not
     anneal     share of the planned steps over which beta grows from 0
+    shrink     precision of a Normal prior on the weights of the program's affine maps, counted once a table
     """
 
     progress: Tensor
 
     def __init__(
-        self, particles: int = 1, kl: Literal["analytic", "sample"] = "analytic", beta: float = 1.0, anneal: float = 0.0
+        self,
+        particles: int = 1,
+        kl: Literal["analytic", "sample"] = "analytic",
+        beta: float = 1.0,
+        anneal: float = 0.0,
+        shrink: float = 0.0,
     ):
         super().__init__()
-        self.particles, self.kl, self.beta, self.anneal = particles, kl, beta, anneal
+        self.particles, self.kl, self.beta, self.anneal, self.shrink = particles, kl, beta, anneal, shrink
         self.register_buffer("progress", torch.ones(()), persistent=False)
 
     @property
@@ -49,7 +55,14 @@ class Elbo(nn.Module):
         divergence = sum(kl.values(), start=torch.zeros_like(w.likelihood))
         beta = self.beta * (self.progress / self.anneal).clamp(max=1.0) if self.anneal else self.beta
         bound = (w.likelihood - beta * divergence).mean(0)
-        return -((rows.weight * bound).sum() / rows.n + w.globals / rows.total)
+        return -((rows.weight * bound).sum() / rows.n + (w.globals + self._prior(model)) / rows.total)
+
+    def _prior(self, model: Model) -> Tensor | float:
+        """Log-density of the weights, up to a constant."""
+        if not self.shrink:
+            return 0.0
+        weights = (m.weight for m in model.program.modules() if isinstance(m, nn.Linear))
+        return -0.5 * self.shrink * sum(w.square().sum() for w in weights)
 
 
 class Iwae(nn.Module):

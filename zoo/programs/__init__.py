@@ -6,8 +6,8 @@ To write one:
   * discrete row latents that the guide does not name are summed out; `cluster` is the one reported;
   * continuous row latents are named by the guide; `z` is what `zoo embed` returns;
   * optional: `initialise(rows) -> bool` starts the parameters from data, and says whether the fit is finished;
-    or returns values at which global latents begin, by name; `posterior(rows)` gives the exact posterior of z where
-    this schema has one (`linear_gaussian`), given the values of the global latents, by name, where there are any.
+    or returns values at which global latents begin, by name; `posterior(rows)` gives the posterior of z, in closed
+    form or by Laplace, where log p(x, z) is `log_concave`, given the values of the global latents by name;
   * optional: `parts(rows)` gives the rows that must be run apart, as positions.
 A plain Pyro function of `rows` is a program too. Copy `independent.py`.
 """

@@ -75,7 +75,7 @@ class BayesianFactors(nn.Module):
         return out + rows.given.double() @ slopes if self.schema.given else out
 
     @property
-    def linear_gaussian(self) -> bool:
+    def log_concave(self) -> bool:
         """True where z has a Gaussian posterior in closed form given the parameters: Normal columns alone."""
         return not self.schema.rest and self.schema.all_normal
 

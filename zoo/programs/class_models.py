@@ -60,8 +60,8 @@ class ClassModels(nn.Module):
         return out
 
     @property
-    def linear_gaussian(self) -> bool:
-        return all(getattr(program, "linear_gaussian", False) for program in self.programs)
+    def log_concave(self) -> bool:
+        return all(getattr(program, "log_concave", False) for program in self.programs)
 
     def posterior(self, rows: Rows, **values: Tensor) -> Any:
         program, inside = self._mine(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from pyro.distributions import MultivariateNormal
 from torch import Tensor
@@ -54,3 +56,60 @@ def posterior(loadings: Tensor, centred: Tensor, precision: Tensor) -> Multivari
     tril = torch.linalg.cholesky(lam)
     loc = torch.cholesky_solve((centred[:, None, :] @ weighted).mT, tril)[..., 0]
     return MultivariateNormal(loc, precision_matrix=lam)
+
+
+NEWTON, WIDE = 6, 64
+
+
+class Labels(NamedTuple):
+    """Levels as one-hot blocks side by side: hot, there (n, sum of sizes), there zero where the cell was not seen."""
+
+    hot: Tensor
+    there: Tensor
+    sizes: tuple[int, ...]
+
+
+def laplace(
+    numeric: Tensor, rest: Tensor, centred: Tensor, precision: Tensor, logits: Tensor, labels: Labels
+) -> MultivariateNormal:
+    """Laplace approximation of p(z | x), x_numeric ~ Normal(loc + numeric z, noise), levels ~ softmax(logits + rest z).
+
+    numeric (Dn, dim), rest (levels, dim); centred and precision as in `posterior`; logits (n or 1, levels). Newton's
+    steps on the log-density, with the curvature
+
+        I + numeric' diag(precision) numeric + sum over blocks of rest' (diag(p) - p p') rest
+
+    where a block of more than `WIDE` levels keeps its p at z = 0, so that no row needs its curvature worked out.
+    """
+    n, dim = len(centred), rest.shape[-1]
+    parts, sizes = rest.split(labels.sizes), labels.sizes
+    wide = [size > WIDE for size in sizes]
+    narrow = (
+        torch.tensor(wide, device=rest.device).repeat_interleave(torch.tensor(sizes, device=rest.device)).logical_not()
+    )
+    fixed = torch.eye(dim, dtype=rest.dtype, device=rest.device).flatten() + precision @ _squares(numeric)
+    for part, logit, there, is_wide in zip(
+        parts, logits.split(sizes, -1), labels.there.split(sizes, -1), wide, strict=True
+    ):
+        if is_wide:
+            p = logit.mean(0).softmax(-1)
+            fixed = fixed + there[:, :1] * (part.T @ (p[:, None] * part) - torch.outer(p @ part, p @ part)).flatten()
+    squares, pull = _squares(rest[narrow]), (precision * centred) @ numeric
+    z = torch.zeros(n, dim, dtype=rest.dtype, device=rest.device)
+    for step in range(NEWTON):
+        blocks = (logits + z @ rest.T).split(sizes, -1)
+        p = torch.cat([block.softmax(-1) for block in blocks], -1) * labels.there
+        lam = (fixed + p[:, narrow] @ squares).reshape(n, dim, dim)
+        means = [q @ part for q, part, is_wide in zip(p.split(sizes, -1), parts, wide, strict=True) if not is_wide]
+        if means:
+            mean = torch.stack(means, 1)
+            lam = lam - mean.mT @ mean
+        if step < NEWTON - 1:
+            slope = pull - (precision * (z @ numeric.T)) @ numeric + (labels.hot - p) @ rest - z
+            z = z + torch.cholesky_solve(slope[..., None], torch.linalg.cholesky(lam))[..., 0]
+    return MultivariateNormal(z, precision_matrix=lam)
+
+
+def _squares(w: Tensor) -> Tensor:
+    """Outer product of every row with itself: (rows, dim) to (rows, dim * dim)."""
+    return (w[:, :, None] * w[:, None, :]).flatten(1)

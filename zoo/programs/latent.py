@@ -18,6 +18,7 @@ from zoo.networks.linear import Linear
 from zoo.networks.mlp import MLP
 from zoo.programs import factor
 from zoo.rows.rows import Rows
+from zoo.table.codec import FAR, Cells, one_hot
 from zoo.table.schema import Schema
 
 START_DF = 10.0
@@ -74,23 +75,54 @@ class Latent(nn.Module):
     # ---- the linear-Gaussian case
 
     @property
-    def linear_gaussian(self) -> bool:
-        """True where z has a Gaussian posterior in closed form: an affine decoder and Normal columns alone."""
-        normal = self.schema.all_normal and not self.schema.rest and self.log_df is None
+    def log_concave(self) -> bool:
+        """True where log p(x, z) has one mode: an affine decoder, Normal columns and levels."""
+        normal = self.schema.all_normal and self.log_df is None
         return isinstance(self.decode, Linear) and self.noise != "row" and normal
 
+    @property
+    def linear_gaussian(self) -> bool:
+        """True where z has a Gaussian posterior in closed form: Normal columns alone."""
+        return self.log_concave and not self.schema.rest
+
     def posterior(self, rows: Rows) -> MultivariateNormal:
-        """p(z | x) for the seen cells of each row; a rounded column counts its cell's variance as noise."""
+        """p(z | x) for the seen cells of each row; a rounded column counts its cell's variance as noise.
+
+        Where there are levels or atoms, its Laplace approximation.
+        """
         assert isinstance(self.decode, Linear)
         assert rows.cells is not None
+        cells, n = rows.cells, len(self.schema.numeric)
+        seen = cells.seen[:, :n] & (cells.atom == 0)
         scale = rows.heads.scale(rows.heads.log_scale if self.log_noise is None else self.log_noise)
-        cells = rows.cells
-        variance = scale.square() + (cells.hi - cells.lo).square() / 12
+        precision = seen / (scale.square() + (cells.hi - cells.lo).square() / 12)
         loadings = self.decode.weight[:, : self.dim]
-        loc = self.predict(torch.zeros(1, self.dim, dtype=torch.float64, device=cells.x.device), rows.given)[
-            ..., : len(loadings)
-        ]
-        return factor.posterior(loadings, (cells.x - loc) * cells.seen, cells.seen / variance)
+        at = self.predict(torch.zeros(1, self.dim, dtype=torch.float64, device=cells.x.device), rows.given)
+        at = at[..., : len(loadings)]
+        centred = (cells.x[:, :n] - at[:, :n]) * seen
+        if not self.schema.rest:
+            return factor.posterior(loadings, centred, precision)
+        with torch.no_grad():
+            rest, logits = self._paired(loadings[n:].T).T, self._paired(at[:, n:])
+            # a proposal only: an outlier must not throw it where nothing was seen
+            centred = centred.clamp(-FAR, FAR)
+            return factor.laplace(loadings[:n], rest, centred, precision, logits, self._labels(cells))
+
+    def _paired(self, rest: Tensor) -> Tensor:
+        """Logits (..., rest) with a zero before that of each binary column."""
+        k = len(self.schema.binary)
+        pairs = torch.stack([torch.zeros_like(rest[..., :k]), rest[..., :k]], -1).flatten(-2)
+        return torch.cat([pairs, rest[..., k:]], -1)
+
+    def _labels(self, cells: Cells) -> factor.Labels:
+        """The levels and atoms of each row, a binary column as a block of two."""
+        n, spiked = len(self.schema.numeric), list(self.schema.spiked)
+        sizes = (2,) * len(self.schema.binary) + self.schema.blocks
+        codes = torch.cat([cells.x[:, n:], cells.atom[:, spiked]], -1)
+        seen = torch.cat([cells.seen[:, n:], cells.seen[:, spiked]], -1)
+        there = seen.double().repeat_interleave(torch.tensor(sizes, device=seen.device), -1)
+        hot = torch.cat([one_hot(codes[:, j], size) for j, size in enumerate(sizes)], -1)
+        return factor.Labels(hot * there, there, sizes)
 
     def initialise(self, rows: Rows) -> bool:
         marginal = em.fit(rows, components=1, covariance="diagonal")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from zoo.rows.cells import Family
+from zoo.rows.levels import Levels
 from zoo.table.codec import Cells, Codec
 
 BEYOND = 1e3
@@ -25,8 +26,8 @@ class ColumnDensity(TorchDistribution):
 
     numeric     family over the numeric columns, parameters (..., Dn), or None when they are observed elsewhere
     binary      logits (..., Db)
-    levels      log-masses (..., sum of schema.blocks), side by side: the levels of every categorical column, then for
-                every numeric column with atoms its density's share and those of the atoms
+    levels      log-masses of schema.blocks, side by side: the levels of every categorical column, then for every
+                numeric column with atoms its density's share and those of the atoms
     cells       the observed cells that `log_prob` scores; without them values are taken as densities in codec units
 
     A numeric cell that is an atom has the atom's mass: beside a density that mass alone, on a lattice as an average
@@ -44,7 +45,7 @@ class ColumnDensity(TorchDistribution):
         codec: Codec,
         numeric: Family | None,
         binary: Tensor,
-        levels: Tensor,
+        levels: Levels,
         cells: Cells | None = None,
         batch_shape: torch.Size | None = None,
     ):
@@ -80,7 +81,7 @@ class ColumnDensity(TorchDistribution):
             )
             parts.append(torch.where(seen[..., :n_binary], log, 0.0))
         if schema.categorical:
-            log = _take(self.levels, codes[..., n_binary:].long() + begins(self.codec, codes.device)[0])
+            log = self.levels.at(slice(len(schema.categorical)), codes[..., n_binary:].long())
             parts.append(torch.where(seen[..., n_binary:], log, 0.0))
         shape = torch.broadcast_shapes(*(p.shape[:-1] for p in parts))
         return torch.cat([p.expand(*shape, p.shape[-1]) for p in parts], -1)
@@ -89,7 +90,8 @@ class ColumnDensity(TorchDistribution):
         out = self.log_cells(value).sum(-1) if self.event_shape[0] else torch.zeros((), dtype=torch.float64)
         if self.numeric is None and self.codec.schema.spiked:
             cells = self.cells if self.cells is not None else self._as_cells(value)
-            out = out + torch.where(cells.seen[..., self._spiked], self._log_shares(cells), 0.0).sum(-1)
+            share = self._log_share(cells.atom[..., self._spiked])
+            out = out + torch.where(cells.seen[..., self._spiked], share, 0.0).sum(-1)
         return out
 
     def _log_numeric(self, family: Family, cells: Cells) -> Tensor:
@@ -98,15 +100,14 @@ class ColumnDensity(TorchDistribution):
             return log
         spiked, here = self._spiked, cells.atom[..., self._spiked]
         lattice = self.codec.step[spiked] > 0
-        plain = _take(self.levels, begins(self.codec, here.device)[1].expand(here.shape)) + log[..., spiked]
-        atom = self._log_shares(cells) - torch.where(lattice, self.codec.step[spiked], 1.0).log()
+        plain = self._log_share(torch.zeros_like(here)) + log[..., spiked]
+        atom = self._log_share(here) - torch.where(lattice, self.codec.step[spiked], 1.0).log()
         both = torch.where(lattice, torch.logaddexp(plain, atom), atom)
         return log.index_copy(-1, spiked, torch.where(here > 0, both, plain))
 
-    def _log_shares(self, cells: Cells) -> Tensor:
-        """Log-mass (..., n, spiked columns) of the atom that a cell is, or of the column's density."""
-        here = cells.atom[..., self._spiked]
-        return _take(self.levels, here + begins(self.codec, here.device)[1])
+    def _log_share(self, atom: Tensor) -> Tensor:
+        """Log-mass (..., n, spiked columns) of an atom of each, counted from 1, or of the column's density: 0."""
+        return self.levels.at(slice(len(self.codec.schema.categorical), None), atom)
 
     @property
     def _spiked(self) -> Tensor:
@@ -144,8 +145,8 @@ class ColumnDensity(TorchDistribution):
         keep = self.codec.smoothing(2)
         yes = (1 - keep) * torch.sigmoid(self.binary.double()) + keep / 2
         both = [torch.stack([1 - yes[..., j], yes[..., j]], -1) for j in range(yes.shape[-1])]
-        blocks = self.levels.exp().split(self.codec.schema.blocks, -1) if self.codec.schema.blocks else ()
-        return both + [block[..., :-1] for block in blocks[: len(self.codec.schema.categorical)]]
+        sizes = self.codec.schema.blocks[: len(self.codec.schema.categorical)]
+        return both + [self.levels.block(c, size - 1).exp() for c, size in enumerate(sizes)]
 
     def with_atoms(self, numeric: Tensor, columns: list[int] | None = None) -> Tensor:
         """Draws of the densities (..., Dn) with atoms in their place, as often as they have mass."""
@@ -169,8 +170,7 @@ class ColumnDensity(TorchDistribution):
 
     def _pick(self, block: int, size: int) -> Tensor:
         """One of the first `size` of a block, by the largest of their masses under Gumbel noise."""
-        begin = sum(self.codec.schema.blocks[:block])
-        log = self.levels[..., begin : begin + size]
+        log = self.levels.block(block, size).expand(*self.levels.shape, size)
         return (log - torch.empty_like(log).exponential_().log()).argmax(-1).double()
 
     def complete(self, value: Tensor, seen: Tensor) -> Tensor:
@@ -196,21 +196,6 @@ def log_average(family: Family, codec: Codec, cells: Cells) -> Tensor:
     cycle = codec.period / codec.scale
     turns = [family.log_average(x + t * cycle, lo + t * cycle, hi + t * cycle) for t in range(-TURNS, TURNS + 1)]
     return torch.where(codec.period > 0, torch.stack(turns).logsumexp(0), turns[TURNS]) + unit
-
-
-def begins(codec: Codec, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where the blocks of the categorical columns, and those of the atoms, begin among all levels."""
-    starts = torch.tensor([0, *codec.schema.blocks], device=device).cumsum(0)[:-1]
-    return starts[: len(codec.schema.categorical)], starts[len(codec.schema.categorical) :]
-
-
-def _take(table: Tensor, index: Tensor) -> Tensor:
-    """table (..., n or 1, L) at index (n, C): (..., n, C), without spreading a table shared by the rows."""
-    if table.dim() == 1:
-        return table[index]
-    if table.shape[-2] == 1:
-        return table[..., 0, :][..., index]
-    return table.gather(-1, index.expand(*table.shape[:-1], index.shape[-1]))
 
 
 def as_cells(x: Tensor, n_numeric: int) -> Cells:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo.rows.cells import Count, Family, Normal, OneOf, StudentT
 from zoo.rows.columns import ColumnDensity
+from zoo.rows.levels import Levels
 from zoo.table.codec import Cells, Codec
 
 START_DF, MIN_DF = 8.0, 1.0
@@ -80,25 +81,4 @@ class Heads(nn.Module):
         if rest.shape[-1] != schema.rest:
             raise ValueError(f"the levels and atoms need {schema.rest} logits (schema.rest), got {rest.shape[-1]}")
         binary, levels = rest[..., : len(schema.binary)], rest[..., len(schema.binary) :]
-        return ColumnDensity(self.codec, numeric, binary, log_masses(self.codec, levels.double()), cells)
-
-
-def log_masses(codec: Codec, logits: Tensor) -> Tensor:
-    """Log-mass of each level and atom: a softmax inside each block, mixed with its share of smoothing."""
-    blocks = codec.schema.blocks
-    if not blocks:
-        return logits
-    if logits.dim() > 1 and logits.shape[-2] > 1 and logits.stride(-2) == 0:  # one for all rows: once is enough
-        return log_masses(codec, logits[..., :1, :]).expand(logits.shape)
-    sizes = torch.tensor(blocks)
-    owner = torch.repeat_interleave(torch.arange(len(blocks)), sizes).to(logits.device)
-    shape = (*logits.shape[:-1], len(blocks))
-    index = owner.expand(logits.shape)
-    top = torch.full(shape, -torch.inf, dtype=logits.dtype, device=logits.device)
-    top = top.scatter_reduce(-1, index, logits.detach(), "amax")
-    shifted = logits - top.gather(-1, index)
-    total = torch.zeros(shape, dtype=logits.dtype, device=logits.device).index_add(-1, owner, shifted.exp())
-    log = shifted - total.log().gather(-1, index)
-    keep = torch.tensor([codec.smoothing(size) for size in blocks], dtype=logits.dtype, device=logits.device)
-    floor = (keep / sizes.to(keep)).log()
-    return torch.logaddexp(log + torch.log1p(-keep)[owner], floor[owner])
+        return ColumnDensity(self.codec, numeric, binary, Levels(self.codec, levels), cells)

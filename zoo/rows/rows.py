@@ -32,6 +32,7 @@ class Rows:
     group     (n,) index of the group; one group where there is no group column
     weight    (n,) weight of the row, mean one; applied by the objective
     until     time.perf_counter() at which a start from data should end, or None
+    copies    how often the same rows follow one another
     """
 
     codec: Codec
@@ -44,6 +45,7 @@ class Rows:
     group: Tensor
     weight: Tensor
     until: float | None = None
+    copies: int = 1
 
     @classmethod
     def of(cls, codec: Codec, heads: Heads, data: Encoded) -> Rows:
@@ -145,8 +147,9 @@ class Rows:
         """The rows at these positions; `total` stays."""
         cells = None if self.cells is None else Cells(*(t[index] for t in self.cells))
         return replace(
-            self, n=len(index), cells=cells, given=self.given[index], group=self.group[index], weight=self.weight[index]
-        )
+            self, n=len(index), cells=cells, given=self.given[index], group=self.group[index],
+            weight=self.weight[index], copies=1,
+        )  # fmt: skip
 
     def repeat(self, k: int) -> Rows:
         """k copies one after another: particles are repeated rows, so an author sees one batch dimension."""
@@ -161,7 +164,13 @@ class Rows:
             given=self.given.repeat(k, 1),
             group=self.group.repeat(k),
             weight=self.weight.repeat(k),
+            copies=self.copies * k,
         )
+
+    @property
+    def once(self) -> Rows:
+        """These rows without their copies."""
+        return self if self.copies == 1 else self.take(torch.arange(self.n // self.copies, device=self.given.device))
 
     def blank(self, n: int | None = None) -> Rows:
         """Rows without data, for drawing: n of them, or as many as here with their `given` and `group`."""
@@ -170,7 +179,15 @@ class Rows:
         zeros = torch.zeros(n, dtype=torch.long, device=self.given.device)
         given = torch.zeros(n, self.schema.given, device=self.given.device)
         return replace(
-            self, n=n, total=float(n), cells=None, complete=True, given=given, group=zeros, weight=zeros.double() + 1
+            self,
+            n=n,
+            total=float(n),
+            cells=None,
+            complete=True,
+            given=given,
+            group=zeros,
+            weight=zeros.double() + 1,
+            copies=1,
         )
 
     def filled(self, x: Tensor, seen: Tensor | None = None) -> Rows:
@@ -178,4 +195,4 @@ class Rows:
         cells = self.codec.cells(x)
         if seen is not None:
             cells = cells._replace(seen=seen)
-        return replace(self, n=len(x), cells=cells, complete=seen is None)
+        return replace(self, n=len(x), cells=cells, complete=seen is None, copies=1)
