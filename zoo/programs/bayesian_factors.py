@@ -80,13 +80,13 @@ class BayesianFactors(nn.Module):
         return not self.schema.rest and self.schema.all_normal
 
     def posterior(self, rows: Rows, **values: Tensor) -> MultivariateNormal:
-        """p(z | x, parameters) for the seen cells of each row; a rounded column counts its cell's variance as noise."""
+        """p(z | x, parameters) for the seen cells of each row."""
         cells = rows.cells
         assert cells is not None
         shift = values["means_offset"] * values["means_spread"] if self.vary else values["loc"]
         mean = self._mean(rows, values["loc"], shift, values.get("slopes", shift))
-        variance = rows.heads.scale(values["noise"].log()).square() + (cells.hi - cells.lo).square() / 12
-        return factor.posterior(values["loadings"].T, (cells.x - mean) * cells.seen, cells.seen / variance)
+        precision = factor.precision(rows, rows.heads.scale(values["noise"].log()))
+        return factor.posterior(values["loadings"].T, (cells.x - mean) * (precision > 0), precision)
 
     def initialise(self, rows: Rows) -> dict[str, Tensor]:
         """Where the guide begins: maximum likelihood PPCA of the numeric columns, levels at their own masses."""

@@ -8,6 +8,8 @@ import torch
 from pyro.distributions import MultivariateNormal
 from torch import Tensor
 
+from zoo.rows.rows import Rows
+
 
 def ppca(covariance: Tensor, dim: int, floor: Tensor) -> tuple[Tensor, Tensor]:
     """Maximum-likelihood PPCA of a covariance (D, D): loadings (D, dim), noise variance (D,), all equal.
@@ -46,6 +48,21 @@ def factor_analysis(covariance: Tensor, dim: int, floor: Tensor, iterations: int
     padded = torch.zeros(len(diagonal), dim, dtype=covariance.dtype)
     padded[:, :kept] = loadings
     return padded, noise
+
+
+def precision(rows: Rows, scale: Tensor) -> Tensor:
+    """Precision of each numeric cell as a Gaussian reading (n, Dn), zero where it was not seen or is an atom.
+
+    A rounded column counts its cell's variance as noise; an end cell, which reaches to infinity, a standard deviation
+    of the column more, so that a proposal made of it is not too narrow.
+    """
+    cells, edges = rows.cells, rows.codec.edges
+    assert cells is not None
+    n = len(rows.schema.numeric)
+    x = cells.x[:, :n]
+    at_end = (x < edges[0]) | (x > edges[1])
+    variance = scale.square() + (cells.hi - cells.lo).square() / 12 + at_end.double()
+    return (cells.seen[:, :n] & (cells.atom == 0)) / variance
 
 
 def posterior(loadings: Tensor, centred: Tensor, precision: Tensor) -> MultivariateNormal:

@@ -86,20 +86,16 @@ class Latent(nn.Module):
         return self.log_concave and not self.schema.rest
 
     def posterior(self, rows: Rows) -> MultivariateNormal:
-        """p(z | x) for the seen cells of each row; a rounded column counts its cell's variance as noise.
-
-        Where there are levels or atoms, its Laplace approximation.
-        """
+        """p(z | x) for the seen cells of each row; where there are levels or atoms, its Laplace approximation."""
         assert isinstance(self.decode, Linear)
         assert rows.cells is not None
         cells, n = rows.cells, len(self.schema.numeric)
-        seen = cells.seen[:, :n] & (cells.atom == 0)
         scale = rows.heads.scale(rows.heads.log_scale if self.log_noise is None else self.log_noise)
-        precision = seen / (scale.square() + (cells.hi - cells.lo).square() / 12)
+        precision = factor.precision(rows, scale)
         loadings = self.decode.weight[:, : self.dim]
         at = self.predict(torch.zeros(1, self.dim, dtype=torch.float64, device=cells.x.device), rows.given)
         at = at[..., : len(loadings)]
-        centred = (cells.x[:, :n] - at[:, :n]) * seen
+        centred = (cells.x[:, :n] - at[:, :n]) * (precision > 0)
         if not self.schema.rest:
             return factor.posterior(loadings, centred, precision)
         with torch.no_grad():
