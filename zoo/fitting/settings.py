@@ -15,6 +15,8 @@ class FitSettings(BaseModel):
     schedule       "cosine" falls to zero over the planned steps, "constant" does not
     clip           largest norm of a step's gradient
     patience       evaluations on validation rows without gain before fitting stops; 0 never stops early
+    folds          rows to choose settings are held out in turn, in so many parts, and the fit then takes them all; the
+                   first setting of a grid that the best is not clearly above is chosen. 0 sets rows aside
     seed           of every random choice in the fit
     """
 
@@ -27,4 +29,5 @@ class FitSettings(BaseModel):
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: float = Field(default=20.0, gt=0)
     patience: int = Field(default=15, ge=0)
+    folds: int = Field(default=0, ge=0)
     seed: int = 0
