@@ -365,7 +365,7 @@ REFUSED = {
     "not a run": ("score nowhere p.csv", "is not a run of zoo"),
     "a file for a run": ("score p.csv p.csv", "is not a run of zoo"),
     "a folder for a run": ("report keep", "is not a run of zoo"),
-    "cannot cluster": ("cluster runs/ppca p.csv", "models that can: gmm, mixture"),
+    "cannot cluster": ("cluster runs/ppca p.csv", "models that can: gmm, mixture, clusters"),
     "cannot embed": ("embed runs/mixture p.csv", "models that can: ppca, factor-analysis, vae"),
     "particles": ("score runs/vae p.csv --particles 0", "--particles"),
     "draws": ("impute runs/mixture p.csv --draws 0", "--draws"),
