@@ -106,7 +106,7 @@ def test_every_number_of_clusters_is_nested_in_the_next() -> None:
 
 @pytest.mark.parametrize("make", [make_moons, make_circles])
 def test_curved_clusters_are_put_together(make: Callable[..., tuple[np.ndarray, np.ndarray]]) -> None:
-    """A Gaussian is none of them; two moons, two rings. Of 20 other seeds each all pass."""
+    """A Gaussian is none of them; two moons, two rings. Of 12 other seeds the moons pass all, the rings 11."""
     more = {"factor": 0.4} if make is make_circles else {}
     x, label = make(800, noise=0.06, random_state=0, **more)
     settings = {"components": {"grid": [1, 12]}, "restarts": 4}
@@ -167,7 +167,7 @@ def test_cross_validation_fits_all_rows_and_prefers_the_simple() -> None:
 
 
 def test_stability_tells_clusters_from_noise() -> None:
-    """Uniform rows cut in 5, and three clusters."""
+    """Uniform rows cut in 5, and three clusters. Of 8 other seeds the index on noise was 0.39 to 0.66."""
     settings = {"components": 5, "restarts": 2}
     noise = table(np.random.default_rng(6).random((200, 3)))
     found = Estimator("clusters", settings=settings, kinds=PLAIN, device="cpu").fit(noise).stability(noise, 4)
