@@ -180,3 +180,27 @@ def test_stability_tells_clusters_from_noise() -> None:
     assert sure.ari.min() > 0.95
     assert sure.stable.all()
     assert sure.sentence().startswith("3 clusters in 4 of 4 halves of the rows; adjusted Rand index 1.00")
+
+
+def test_the_command_line_asks_for_other_clusters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from typer.main import get_command
+
+    from zoo.cli import app
+
+    frame, _ = blobs(3)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    settings = {**GRID, "restarts": 2}
+    model = Estimator("clusters", settings=settings, kinds=PLAIN, device="cpu").fit(frame)
+    model.save(tmp_path / "run")
+
+    def said(*more: str) -> str:
+        arguments = ["cluster", str(tmp_path / "run"), str(tmp_path / "t.csv"), *more]
+        get_command(app).main(arguments, standalone_mode=False)
+        return capsys.readouterr().out
+
+    assert model.clusters_ is not None
+    assert model.clusters_.sentence() in said()
+    assert json.loads(said("--clusters", "2", "--json"))["clusters"] == 2
+    found = json.loads(said("--stability", "2", "--json"))
+    assert (found["clusters"], found["components"]) == (3, model.clusters_.components)
+    assert found["stability"]["counts"] == {"3": 2}
