@@ -18,6 +18,7 @@ import zoo
 from zoo.comparison import Comparison, compare, line_up, load_comparison
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
+from zoo.line_up import LINE_UP
 from zoo.registry import Registry
 from zoo.table.infer import infer_schema
 from zoo.table.split import split
@@ -252,7 +253,7 @@ def chosen(frame: pd.DataFrame) -> tuple[set[str], dict[str, str]]:
 
 def test_the_line_up_suits_the_table(levels: pd.DataFrame, pair: pd.DataFrame, mixed: pd.DataFrame) -> None:
     always = {"independent", "mixture"}
-    everything = set(Registry.load().names)
+    everything = set(LINE_UP)
     assert chosen(levels)[0] == always | {"vae", "chain"}
     assert chosen(pair)[0] == always | {"gaussian", "gmm", "chain", "nsf"}
     assert chosen(mixed)[0] == everything
@@ -268,7 +269,7 @@ def test_the_line_up_can_be_fitted(table: str, tables: dict[str, pd.DataFrame]) 
     settings = {"fit.steps": 3, "components": 2} | ({} if table == "pair" else {"dim": 1})
     result = quiet(frame, settings=settings)
     assert {e.model: e.failure for e in result.entries if e.failure} == {}
-    assert set(result.reasons) == set(Registry.load().names)
+    assert set(result.reasons) == set(LINE_UP)
 
 
 def test_the_baseline_is_always_there(continuous: pd.DataFrame) -> None:

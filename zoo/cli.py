@@ -320,28 +320,49 @@ def score(
 @app.command()
 def cluster(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
+    clusters: Annotated[int | None, typer.Option("--clusters", min=1, help="merge into so many clusters")] = None,
+    components: Annotated[bool, typer.Option("--components", help="the components of the density, not merged")] = False,
+    stability: Annotated[
+        int | None, typer.Option("--stability", min=1, help="fit so many random halves of the rows, and compare")
+    ] = None,
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Label, probabilities and an "unsure" flag of each row to -o; sizes and profiles are printed."""
     from zoo.evaluate.profiles import UNSURE, cluster_table, profiles
 
     estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
+
+    def labelled(part: Any) -> Any:
+        return cluster_table(estimator.predict_proba(part, clusters, components), part.index)
+
     if stream is not None:
-        return _by_parts(stream, lambda part: cluster_table(estimator.predict_proba(part), part.index), output, json_)
-    assigned = cluster_table(estimator.predict_proba(frame), frame.index)
+        if stability is not None:
+            raise UserError(
+                "--stability needs a table that is held in memory", "leave it out, or give some of its rows"
+            )
+        return _by_parts(stream, labelled, output, json_)
+    if stability is not None and components:
+        raise UserError("--stability is of clusters, and --components gives none", "leave one of them out")
+    assigned = labelled(frame)
+    found = None if stability is None else estimator.stability(frame, stability, clusters)
+    merged = estimator.clusters_
     write(assigned, output) if output is not None else None
     sizes = assigned["cluster"].value_counts().sort_index()
     unsure = int(assigned["unsure"].sum())
     if json_:
-        return print_json(
-            {"clusters": len(sizes), "sizes": {str(k): int(v) for k, v in sizes.items()}, "unsure": unsure}
-        )
+        document = {"clusters": len(sizes), "sizes": {str(k): int(v) for k, v in sizes.items()}, "unsure": unsure}
+        document |= {} if merged is None else {"components": merged.components, "runner_up": merged.runner_up}
+        return print_json(document | ({} if found is None else {"stability": found.to_json()}))
     profile = profiles(frame, assigned["cluster"], estimator.schema_)
     say(profile_grid(profile))
-    found, shown = count_of(len(sizes), "cluster"), clusters_shown(profile)
+    number, shown = count_of(len(sizes), "cluster"), clusters_shown(profile)
     if shown < len(sizes):
-        found += f", of which the {shown} largest are shown (-o has the label of every row)"
-    say(f"{found}; {unsure} of {len(frame)} rows unsure (no cluster above {UNSURE:.0%})")
+        number += f", of which the {shown} largest are shown (-o has the label of every row)"
+    if merged is not None and clusters is None and not components:
+        say(merged.sentence())
+    if found is not None:
+        say(found.sentence())
+    say(f"{number}; {unsure} of {len(frame)} rows unsure (no cluster above {UNSURE:.0%})")
 
 
 @app.command()

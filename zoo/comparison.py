@@ -389,7 +389,8 @@ def _chosen(entry: Entry) -> dict[str, Any]:
 def _n_clusters(entry: Entry) -> int | None:
     if entry.estimator is None or "cluster" not in entry.estimator.model_.verbs:
         return None
-    return int(getattr(entry.estimator.model_.program, "components", 0)) or None
+    merged = entry.estimator.clusters_
+    return int(getattr(entry.estimator.model_.program, "components", 0)) or None if merged is None else merged.count
 
 
 def _finite(value: Any) -> Any:

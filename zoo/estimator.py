@@ -19,9 +19,11 @@ from zoo import run
 from zoo.arguments import pairs_in, seconds_in, seed_in, whole
 from zoo.errors import UserError, quiet
 from zoo.evaluate import posterior
+from zoo.evaluate.clusters import Clusters
 from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.likelihood import Scores, score
-from zoo.fitting.choose import Outcome, fit_recipe, pick_device
+from zoo.evaluate.stability import Stability, stability
+from zoo.fitting.choose import Outcome, chosen, fit_recipe, pick_device
 from zoo.fitting.loop import Fitted, Progress
 from zoo.fitting.source import Streamed
 from zoo.model import Model
@@ -29,7 +31,7 @@ from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.rows.rows import Rows
 from zoo.table.check import check_parts
-from zoo.table.codec import Codec
+from zoo.table.codec import Codec, Encoded
 from zoo.table.fill import filled
 from zoo.table.frames import has_names
 from zoo.table.given import given_table, warn_unfilled, with_given
@@ -41,6 +43,8 @@ from zoo.table.split import split
 from zoo.table.stream import SOME, Stream, streamed
 
 WEIGHT = "sample_weight"
+MERGED_ROWS = 20_000
+"""Rows that say which components are one cluster; a fifth of them where the density is a bound."""
 
 
 class NotAble(UserError, AttributeError):
@@ -84,8 +88,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     Attributes (after `fit`)
     ----------
     schema_, model_ (the torch module), fitted_ (what happened), choices_ (the curve of a setting chosen on validation
-    rows), chosen_ (the settings chosen there), n_features_in_, feature_names_in_, reading_ (the options with which the
-    table was read from a file, if any). Numbers are nats per row in the table's units; higher is better.
+    rows), chosen_ (the settings chosen there), clusters_ (how components are merged, and the second best number of
+    clusters), n_features_in_, feature_names_in_, reading_ (the options with which the table was read from a file, if
+    any). Numbers are nats per row in the table's units; higher is better.
     """
 
     def __init__(
@@ -182,7 +187,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             encoded = codec.encode(train)
         source = None if stream is None else functools.partial(_source, stream, int(self.seed))
         outcome = fit_recipe(recipe, codec, encoded, held, device, deadline, progress, source)
-        return self._take(outcome, len(train))
+        self._take(outcome, outcome.rows or len(train))
+        self._cluster(encoded)
+        return self
 
     def _take(self, outcome: Outcome, n_train: int) -> Estimator:
         self.model_: Model = outcome.model
@@ -191,8 +198,23 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         self.schema_ = outcome.model.schema
         self.n_train_ = n_train
         self.reading_: dict[str, Any] = {}
+        self.clusters_: Clusters | None = None
         self._fitted_on([c.name for c in self.schema_.columns])
         return self
+
+    def _cluster(self, encoded: Encoded) -> None:
+        """Merge the components into clusters, by the rows that were fitted."""
+        model = self.model_
+        if "cluster" not in model.verbs:
+            return
+        rows = Rows.of(model.codec, model.heads, encoded)
+        most = MERGED_ROWS if model.bound(rows.complete) == "exact" else MERGED_ROWS // 5
+        if rows.n > most:
+            picked = np.random.default_rng(self.seed).choice(rows.n, most, replace=False)
+            rows = rows.take(torch.from_numpy(np.sort(picked)).to(model.device))
+        found = posterior.cluster_probabilities(model, rows, self.seed).cpu().numpy()
+        told = not any(key.startswith("program.") and isinstance(v, int) for key, v in self.chosen_.items())
+        self.clusters_ = Clusters.of(found, rows.weight.cpu().numpy(), told)
 
     def _fitted_on(self, names: list[str], origin: Origin | None = None) -> None:
         self._origin = origin
@@ -202,8 +224,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     @property
     def chosen_(self) -> dict[str, Any]:
         """The settings that validation rows chose among those tried; empty where there was nothing to choose."""
-        best: dict[str, Any] | None = max(self.choices_, key=lambda choice: choice["validation"], default=None)
-        return dict(best["settings"]) if best else {}
+        return chosen(self.choices_)
 
     def set_params(self, **params: Any) -> Estimator:
         """As scikit-learn's; `settings__components` changes one of the settings, so that a grid can go over it."""
@@ -240,14 +261,37 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     # ---- latents
 
     @able("cluster")
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each cluster (n, K), given the seen cells."""
-        return posterior.cluster_probabilities(self._fitted, self._rows(X), self.seed).cpu().numpy()
+    def predict_proba(self, X: Any, clusters: int | None = None, components: bool = False) -> np.ndarray:
+        """Probability of each cluster (n, K), given the seen cells.
+
+        Where the number of components was chosen on held-out rows, those that share rows are one cluster, as
+        `clusters_` says; where it was told, each component is a cluster.
+        clusters: so many of them; components: those of the density, not merged
+        """
+        if clusters is not None:
+            clusters = whole(clusters, "clusters")
+            if components:
+                raise UserError(f"clusters={clusters} merges components, and components=True does not", "say one")
+        found = posterior.cluster_probabilities(self._fitted, self._rows(X), self.seed).cpu().numpy()
+        if components:
+            return found
+        # a run of an earlier zoo does not say how to merge: each component is a cluster
+        merged = self.clusters_ or Clusters.of(np.eye(found.shape[1]), told=True)
+        return merged.merge(found, clusters)
 
     @able("cluster")
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable cluster of each row (n,)."""
-        return self.predict_proba(X).argmax(1)
+    def predict(self, X: Any, clusters: int | None = None, components: bool = False) -> np.ndarray:
+        """The most probable cluster of each row (n,); options as in `predict_proba`."""
+        return self.predict_proba(X, clusters, components).argmax(1)
+
+    @able("cluster")
+    def stability(self, X: Any, resamples: int = 20, clusters: int | None = None) -> Stability:
+        """Whether random halves of these rows, each fitted from the beginning, give the same clusters again."""
+        resamples = whole(resamples, "resamples")
+        clusters = None if clusters is None else whole(clusters, "clusters")
+        model, rows = self._fitted, self._rows(X)
+        merged = self.clusters_ or Clusters.of(posterior.cluster_probabilities(model, rows).cpu().numpy(), told=True)
+        return stability(model, rows, merged, resamples, self.seed, clusters)
 
     @able("cluster")
     def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:
@@ -337,7 +381,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         fit = {k: v for k, v in asdict(self.fitted_).items() if k != "history"}
         document = run.manifest(
             "model", self.seed, model=self.model, fit=fit, choices=self.choices_, n_train=self.n_train_,
-            reading=self.reading_, **more,
+            reading=self.reading_, **({"clusters": self.clusters_.to_json()} if self.clusters_ else {}), **more,
         )  # fmt: skip
         run.write_model(folder, model, self.fitted_, document)
 
@@ -349,6 +393,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         model = model.to(pick_device(device)[0])
         estimator._take(Outcome(model, fitted, document["choices"]), document["n_train"])
         estimator.reading_ = document.get("reading", {})
+        if "clusters" in document:
+            with run.reading(path):
+                estimator.clusters_ = Clusters.from_json(document["clusters"])
         return estimator
 
     def to_arviz(self, X: Any, draws: int = 100) -> Any:

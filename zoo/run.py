@@ -55,7 +55,8 @@ def manifest(kind: str, seed: int, **more: Any) -> dict[str, Any]:
     }
 
 
-_TYPES = {"seed": int, "model": str, "fit": dict, "choices": list, "n_train": int, "files": dict, "reading": dict}
+_TYPES = {"seed": int, "model": str, "fit": dict, "choices": list, "n_train": int, "files": dict, "reading": dict,
+          "clusters": dict}  # fmt: skip
 """What stands in a manifest, as far as it is there."""
 
 

@@ -20,7 +20,7 @@ DENSE = ("full", "tied", "factors", "isotropic")
 class Data:
     """y (N, D), zero where not seen; seen (N, D), no atoms among them; codes (N, C) into all levels and atoms side by
     side, -1 where missing. width (D,): a cell's, as root mean square. until: when to stop climbing, if ever. dim: the
-    rank of factored covariances."""
+    rank of factored covariances. pool: rows that the components' common covariance weighs in each component's own."""
 
     y: Tensor
     seen: Tensor
@@ -35,10 +35,11 @@ class Data:
     complete: bool
     approximate: bool
     until: float | None
-    dim: int
+    dim: int = 0
+    pool: float = 0.0
 
     @classmethod
-    def of(cls, rows: Rows, covariance: str, dim: int = 0) -> Data:
+    def of(cls, rows: Rows, covariance: str, dim: int = 0, resolution: float = 0.0, pool: float = 0.0) -> Data:
         assert rows.cells is not None
         # float64 on the CPU, wherever the model lives: EM is a few large products, and is done once
         schema, cells = rows.schema, Cells(*(t.cpu() for t in rows.cells))
@@ -58,11 +59,12 @@ class Data:
         # a point mass in the middle of a cell carries the cell's own variance too (Sheppard)
         correction = torch.zeros_like(width) if dense else width.square() / 12
         floor = rows.codec.min_scale.cpu().square() if not dense else torch.full_like(width, 1e-6)
+        floor = floor + resolution**2
         weight, complete = rows.weight.double().cpu(), bool(seen.all())
         approximate = not dense and _approximate(rows)
         return cls(
             y, seen, codes, weight, sizes, len(schema.binary), covariance, floor, correction, width, complete,
-            approximate, rows.until, dim
+            approximate, rows.until, dim, pool
         )  # fmt: skip
 
     @property

@@ -64,15 +64,26 @@ class Start:
         return factor @ factor.T
 
 
-def fit(rows: Rows, components: int, covariance: str, restarts: int = 10, keep: int = 3, dim: int = 0) -> Start:
+def fit(
+    rows: Rows,
+    components: int,
+    covariance: str,
+    restarts: int = 10,
+    keep: int = 3,
+    dim: int = 0,
+    resolution: float = 0.0,
+    pool: float = 0.0,
+) -> Start:
     """Maximum likelihood of a mixture on these rows; rounded columns are taken as densities.
 
     components  K; never more than there are rows
     covariance  "full", "tied", "diagonal", "spherical"; or W W' + noise with W of `dim` columns: "factors" (noise of
                 each column) and "isotropic" (one)
     restarts    k-means++ starts run on a subsample; the best `keep` go on to all rows, the best of those is returned
+    resolution  standard deviation, in codec units, of noise that every component has at least
+    pool        rows that the common covariance weighs in each component's own
     """
-    return _fit(Data.of(rows, covariance, dim), components, restarts, keep, moves=components > 2)
+    return _fit(Data.of(rows, covariance, dim, resolution, pool), components, restarts, keep, moves=components > 2)
 
 
 def fit_bic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start:

@@ -168,16 +168,25 @@ def m_step(data: Data, stats: Statistics, noise: Tensor | None = None) -> Theta:
         cov = (stats.second + 1e-3) / size - loc.square()
         if data.covariance == "spherical":
             cov = cov.mean(-1, keepdim=True).expand(cov.shape)
-        cov = torch.maximum(cov - data.correction, data.floor)
+        cov = torch.maximum(_pooled(cov, stats.seen, data.pool) - data.correction, data.floor)
         return Theta(weights.log(), loc, cov, masses)
     loc = stats.first / n[..., None]
     cov = stats.second / n[..., None, None] - loc[..., :, None] * loc[..., None, :]
     if data.covariance == "tied":
         cov = (weights[..., None, None] * cov).sum(1, keepdim=True).expand(cov.shape)
+    cov = _pooled(cov, n[..., None, None], data.pool)
     cov = _definite(_shrunk(cov, float(n[0].sum())), data.floor)
     if data.factored:
         cov, noise = factored(cov, data.dim, noise, data.covariance == "isotropic")
     return Theta(weights.log(), loc, cov, masses, noise)
+
+
+def _pooled(cov: Tensor, n: Tensor, pool: float) -> Tensor:
+    """(n cov + pool common) / (n + pool), with the components' mean as the common covariance. Friedman 1989."""
+    if not pool:
+        return cov
+    common = (n * cov).sum(1, keepdim=True) / n.sum(1, keepdim=True).clamp_min(1e-8)
+    return (n * cov + pool * common) / (n + pool)
 
 
 def _shrunk(cov: Tensor, n: float) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from zoo.errors import UserError
 from zoo.evaluate.likelihood import score
@@ -19,21 +20,36 @@ from zoo.fitting.source import Source
 from zoo.model import Model
 from zoo.recipe import Recipe
 from zoo.rows.rows import Rows
-from zoo.table.codec import Codec, Encoded
+from zoo.table.codec import Cells, Codec, Encoded
 
 TRIAL_SHARE = 0.25
 TRIAL_PARTICLES = 20
 WORSE_IN_A_ROW = 2
 TRIAL_BUDGET = 0.5
+ENOUGH = 1000
+"""Rows held out in turn, after which no further part of a table is."""
+CLEARLY = 2.0
+"""Standard errors of a difference by which a setting has to be better than a simpler one."""
 
 
 @dataclass
 class Outcome:
-    """A fitted model, what happened, and the curve of choices: [{"settings": {...}, "validation": nats per row}]."""
+    """A fitted model, what happened, and the curve of choices: [{"settings": {...}, "validation": nats per row}].
+
+    rows: how many were fitted, where these are more than the training rows
+    """
 
     model: Model
     fitted: Fitted
     choices: list[dict[str, Any]] = field(default_factory=list)
+    rows: int | None = None
+
+
+def chosen(choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The settings that were chosen: those marked so, else the best ones."""
+    marked = [choice for choice in choices if choice.get("chosen")]
+    best = max(marked or choices, key=lambda choice: choice["validation"], default=None)
+    return dict(best["settings"]) if best else {}
 
 
 def fit_recipe(
@@ -54,6 +70,9 @@ def fit_recipe(
     choice is fitted for a quarter of the planned steps; the best one is then fitted to the end.
     """
     grid = recipe.grid()
+    folds = FitSettings(**recipe.fit).folds
+    if folds and validation is not None and source is None:
+        return _crossed(recipe, codec, train, validation, device, deadline, progress, folds)
     if not grid:
         return Outcome(*_fit_one(recipe, codec, train, validation, device, deadline, progress, source))
     names, points = list(grid), list(itertools.product(*grid.values()))
@@ -88,6 +107,92 @@ def fit_recipe(
         if _validation(longer[0], validation) >= best:  # on a small table the shorter fit may have been the better one
             model, fitted = longer
     return Outcome(model, fitted, choices)
+
+
+def _crossed(
+    recipe: Recipe,
+    codec: Codec,
+    train: Encoded,
+    validation: Encoded,
+    device: torch.device | None,
+    deadline: float | None,
+    progress: Progress | None,
+    folds: int,
+) -> Outcome:
+    """Choose by cross-validation the first setting that the best is not clearly above, and fit all rows with it.
+
+    A fit that watches validation rows keeps them. After Breiman et al. 1984, 3.4.3, with two standard errors for one.
+    """
+    names, points = list(recipe.grid()), list(itertools.product(*recipe.grid().values()))
+    rows = joined(train, validation)
+    choices: list[dict[str, Any]] = []
+    values: list[Tensor] = []
+    candidates, weight, worse, failure = [], torch.ones(0), 0, None
+    for i, point in enumerate(points if names else ()):
+        settings = dict(zip(names, point, strict=True))
+        candidate = recipe.with_settings(settings)
+        until = _share(deadline, TRIAL_BUDGET / max(1, len(points) - i))
+        try:
+            value, weight = _held_out(_shortened(candidate), codec, rows, device, until, folds)
+        except UserError as error:
+            failure = error
+            continue
+        mean = float((weight * value).sum() / weight.sum())
+        worse = worse + 1 if any(mean <= choice["validation"] for choice in choices) else 0
+        choices.append({"settings": settings, "validation": mean, "chosen": False})
+        values.append(value)
+        candidates.append(candidate)
+        if worse >= WORSE_IN_A_ROW or (deadline is not None and time.perf_counter() > deadline):
+            break
+    if failure is not None and not choices:
+        raise failure
+    if choices:
+        pick = _simplest(values, weight)
+        choices[pick]["chosen"], recipe = True, candidates[pick]
+    model, fitted = _fit_one(recipe, codec, train, validation, device, deadline, progress)
+    if fitted.steps:
+        return Outcome(model, fitted, choices)
+    return Outcome(*_fit_one(recipe, codec, rows, None, device, deadline, progress), choices, len(rows.weight))
+
+
+def _held_out(
+    recipe: Recipe, codec: Codec, rows: Encoded, device: torch.device | None, until: float | None, folds: int
+) -> tuple[Tensor, Tensor]:
+    """Log-likelihood and weight of rows held out in turn: of all, or of as many parts as hold ENOUGH rows."""
+    n = len(rows.weight)
+    parts = torch.randperm(n, generator=torch.Generator().manual_seed(int(recipe.fit.get("seed", 0)))).chunk(folds)
+    parts = parts[: max(1, math.ceil(ENOUGH * folds / n))]
+    values = []
+    for part in parts:
+        kept = torch.ones(n, dtype=torch.bool)
+        kept[part] = False
+        held = _rows_of(rows, part)
+        model, _ = _fit_one(recipe, codec, _rows_of(rows, kept.nonzero()[:, 0]), held, device, until, None)
+        scored = score(model, Rows.of(codec, model.heads, held), TRIAL_PARTICLES)
+        values.append(torch.from_numpy(scored.log_likelihood))
+    return torch.cat(values), rows.weight[torch.cat(list(parts))].double()
+
+
+def _simplest(values: Sequence[Tensor], weight: Tensor) -> int:
+    """The first of several settings whose held-out rows (n,) are not clearly below the best one's."""
+    total = weight.sum()
+    best = max(values, key=lambda value: float((weight * value).sum()))
+    for i, value in enumerate(values):
+        below = best - value
+        mean = (weight * below).sum() / total
+        if mean <= CLEARLY * (weight * (below - mean)).square().sum().sqrt() / total:
+            return i
+    raise AssertionError("the best setting is not below itself")
+
+
+def joined(first: Encoded, second: Encoded) -> Encoded:
+    """The rows of both."""
+    cells = Cells(*(torch.cat(pair) for pair in zip(first.cells, second.cells, strict=True)))
+    return Encoded(cells, *(torch.cat(pair) for pair in zip(first[1:], second[1:], strict=True)))
+
+
+def _rows_of(rows: Encoded, index: Tensor) -> Encoded:
+    return Encoded(Cells(*(t[index] for t in rows.cells)), *(t[index] for t in rows[1:]))
 
 
 def _fit_one(

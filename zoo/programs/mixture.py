@@ -29,6 +29,9 @@ class Mixture(nn.Module):
 
     A full or tied covariance is a joint density of the numeric columns; a diagonal or spherical one is a likelihood
     for each column, with exact cells of rounded columns.
+
+    resolution  no component is narrower than this share of a column's standard deviation
+    pool        rows that the components' common covariance weighs in each component's own
     """
 
     def __init__(
@@ -38,14 +41,20 @@ class Mixture(nn.Module):
         covariance: Covariance = "diagonal",
         tails: Literal["normal", "student-t"] = "normal",
         restarts: int = 10,
+        resolution: float = 0.0,
+        pool: float = 0.0,
     ):
         super().__init__()
         if components < 1 or restarts < 1:
             what = f"components = {components}, restarts = {restarts}"
             raise UserError(f"a mixture cannot have {what}", "set both to at least 1")
+        if resolution < 0 or pool < 0:
+            what = f"resolution = {resolution}, pool = {pool}"
+            raise UserError(f"a mixture cannot have {what}", "set both to at least 0")
         n = len(schema.numeric)
         shape = em.spread_shape(covariance, components, n)
         self.components, self.covariance, self.restarts = components, covariance, restarts
+        self.resolution, self.pool = resolution, pool
         dense = covariance in ("full", "tied")
         start = torch.full((components, min(n, 1) if dense else n), math.log(START_DF - 1), dtype=torch.float64)
         self.log_df = nn.Parameter(start) if tails == "student-t" and n else None
@@ -73,7 +82,9 @@ class Mixture(nn.Module):
             return rows.observe(dist.MultivariateNormal(loc, scale_tril=tril), columns="numeric")
 
     def initialise(self, rows: Rows) -> bool:
-        start = em.fit(rows, self.components, self.covariance, self.restarts)
+        start = em.fit(
+            rows, self.components, self.covariance, self.restarts, resolution=self.resolution, pool=self.pool
+        )
         self.loc.copy_(start.loc)
         self.spread.copy_(start.spread)
         self.levels.copy_(start.rest)

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from zoo.errors import quiet
+from zoo.fitting.choose import chosen as chosen_of
 from zoo.report import figures, tables, words
 from zoo.report.profiles import Profiles, profiles
 from zoo.report.source import Source
@@ -140,7 +141,7 @@ def _line_up(source: Source, names: list[str]) -> list[dict[str, Any]]:
 def _model_line(source: Source, name: str, reasons: dict[str, str]) -> dict[str, Any]:
     manifest, recipe = source.manifest_of(name), source.recipe_of(name)
     choices = manifest.get("choices") or []
-    chosen = max(choices, key=lambda c: c["validation"])["settings"] if choices else {}
+    chosen = chosen_of(choices)
     tried = f"the best of {len(choices)} tried on validation rows" if len(choices) > 1 else ""
     return {
         "model": name,
@@ -226,6 +227,7 @@ def _clusters(source: Source, model: str) -> Content | None:
         "model": model,
         "count": found,
         "components": probabilities.shape[1],
+        "merged": None if estimator.clusters_ is None else estimator.clusters_.sentence(),
         "rows": f"{len(frame):,}",
         "of_samples": of_samples,
         "profiles": _profile_rows(shown),

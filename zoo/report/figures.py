@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from zoo.fitting.choose import chosen
 from zoo.report import style
 from zoo.report.rows_figures import cluster_map, cluster_profiles, columns_against_samples, pairs_against_samples
 from zoo.report.style import DATA, INK, MODEL, MUTED, PAPER, SECOND, plain
@@ -215,7 +216,7 @@ def _choice(axes: Axes, name: str, tried: Sequence[dict[str, Any]]) -> None:
     names = [key.rpartition(".")[2] for key in tried[0]["settings"]]
     points = [", ".join(str(v) for v in choice["settings"].values()) for choice in tried]
     values = [choice["validation"] for choice in tried]
-    best = int(np.argmax(values))
+    best = [choice["settings"] for choice in tried].index(chosen(tried))
     axes.plot(range(len(values)), values, "o-", color=MUTED, ms=3.5, lw=1.2)
     axes.plot(best, values[best], "o", color=MODEL, ms=8, zorder=4)
     axes.set_xticks(range(len(points)), [plain(p, 10) for p in points])
