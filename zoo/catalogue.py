@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -16,26 +17,38 @@ from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
 
 
-def reference_codec() -> Codec:
-    """The codec of three continuous columns without ties or missing cells."""
+@functools.cache
+def reference_codec(**roles: str) -> Codec:
+    """The codec of three continuous columns without ties or missing cells, and of columns with these roles."""
     frame = pd.DataFrame({name: np.linspace(0.1, 1.7, 24) ** p for p, name in enumerate("abc", start=1)})
-    return Codec.fit(infer_schema(frame, kinds={"*": "continuous"}), frame)
+    more = frame.assign(**dict.fromkeys(roles.values(), ["one", "two"] * 12))
+    return Codec.fit(infer_schema(more, kinds={"[abc]": "continuous"}, **roles), more)
 
 
-def built(recipe: Recipe, codec: Codec) -> Model:
-    """The recipe at its small size on the reference table."""
+ROLES: tuple[dict[str, str], ...] = ({}, {"given": "label"}, {"group": "place"})
+
+
+def built(recipe: Recipe) -> Model:
+    """The recipe at its small size on the reference table, with a given or a group column where it needs one."""
     small = recipe.small()
-    return Model(small.with_settings({key: values[0] for key, values in small.grid().items()}), codec)
+    small = small.with_settings({key: values[0] for key, values in small.grid().items()})
+    refused = []
+    for roles in ROLES:
+        try:
+            return Model(small, reference_codec(**roles))
+        except UserError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def catalogue(models_file: str | None = None) -> list[dict[str, Any]]:
     """One line a model; `bound` and `verbs` are those on a table of continuous columns."""
-    codec, lines = reference_codec(), []
+    lines = []
     for name, recipe in Registry.load(models_file).items():
         axes = {axis: getattr(recipe, axis).use for axis in ("program", "guide", "objective")}
         line: dict[str, Any] = {"model": name, "summary": recipe.summary, **axes}
         try:
-            model = built(recipe, codec)
+            model = built(recipe)
         except Exception as error:  # a program of the user's own may break in any way
             said = str(error) if isinstance(error, UserError) else f"model {name!r}: {type(error).__name__}: {error}"
             lines.append(line | {"bound": "none", "verbs": [], "error": " ".join(said.split())})
@@ -47,7 +60,7 @@ def catalogue(models_file: str | None = None) -> list[dict[str, Any]]:
 def can(model: str, verb: str, models_file: str | None = None) -> bool:
     """Whether a model can do a verb on the reference table; True where it cannot be made there."""
     try:
-        return verb in built(Registry.load(models_file)[model], reference_codec()).verbs
+        return verb in built(Registry.load(models_file)[model]).verbs
     except Exception:
         return True
 
