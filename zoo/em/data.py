@@ -13,6 +13,8 @@ from zoo.rows.rows import Rows
 from zoo.table.codec import Cells
 
 AT_AN_END = 0.01
+CACHE = 1 << 18  # numbers in a chunk
+ROOM = 1 << 24  # numbers of features that are kept from one iteration to the next
 DENSE = ("full", "tied", "factors", "isotropic")
 
 
@@ -20,7 +22,8 @@ DENSE = ("full", "tied", "factors", "isotropic")
 class Data:
     """y (N, D), zero where not seen; seen (N, D), no atoms among them; codes (N, C) into all levels and atoms side by
     side, -1 where missing. width (D,): a cell's, as root mean square. until: when to stop climbing, if ever. dim: the
-    rank of factored covariances. pool: rows that the components' common covariance weighs in each component's own."""
+    rank of factored covariances. pool: rows that the components' common covariance weighs in each component's own.
+    features (N, F): what both steps of EM are linear in, where that is kept."""
 
     y: Tensor
     seen: Tensor
@@ -37,6 +40,7 @@ class Data:
     until: float | None
     dim: int = 0
     pool: float = 0.0
+    features: Tensor | None = None
 
     @classmethod
     def of(cls, rows: Rows, covariance: str, dim: int = 0, resolution: float = 0.0, pool: float = 0.0) -> Data:
@@ -88,8 +92,9 @@ class Data:
     def needs_patterns(self) -> bool:
         return self.dense and not self.complete
 
-    def take(self, index: Tensor) -> Data:
+    def take(self, index: Tensor | slice) -> Data:
         new = Data(**vars(self))
+        new.features = None if self.features is None else self.features[index]
         new.y, new.seen, new.codes, new.weight = (t[index] for t in (self.y, self.seen, self.codes, self.weight))
         return new
 
@@ -97,6 +102,7 @@ class Data:
         """The j-th numeric column alone, on the rows where it was seen."""
         new = self.take(self.seen[:, j].nonzero()[:, 0])
         new.y, new.seen, new.codes, new.sizes, new.n_binary = new.y[:, [j]], new.seen[:, [j]], new.codes[:, :0], [], 0
+        new.features = None
         new.floor, new.correction, new.width = new.floor[[j]], new.correction[[j]], new.width[[j]]
         return new
 
@@ -113,12 +119,46 @@ class Data:
             there, gone = self.seen[:, j].nonzero()[:, 0], (~self.seen[:, j]).nonzero()[:, 0]
             if len(there) and len(gone):
                 new.y[gone, j] = self.y[there[torch.randint(len(there), (len(gone),))], j]
-        new.seen, new.complete = torch.ones_like(self.seen), True
+        new.seen, new.complete, new.features = torch.ones_like(self.seen), True, None
         return new
 
-    def chunks(self, width: int) -> list[Tensor]:
-        size = max(256, (1 << 22) // max(width, 1))
-        return list(torch.arange(self.n, device=self.y.device).split(size))
+    def linear(self) -> Tensor:
+        """What both steps are linear in (N, F): ones, values and their products, or what is seen, values, squares."""
+        if self.features is not None:
+            return self.features
+        if self.dense:
+            return products(self.y)
+        seen = self.seen.double()
+        y = self.y * seen
+        return torch.cat([seen, y, y * self.y], -1)
+
+    def prepared(self) -> Data:
+        """With its features kept, where they are of use to every iteration and there is room for them."""
+        d = self.y.shape[1]
+        width = (d + 1) * (d + 2) // 2 if self.dense else 3 * d
+        if self.needs_patterns or self.features is not None or self.n * width > ROOM:
+            return self
+        new = Data(**vars(self))
+        new.features = self.linear()
+        return new
+
+    def chunks(self, width: int) -> list[slice]:
+        """Parts of the rows; those without patterns of missing cells fit a processor's cache."""
+        size = max(256, ((1 << 22) if self.needs_patterns else CACHE) // max(width, 1))
+        return [slice(i, i + size) for i in range(0, self.n, size)]
+
+
+def products(y: Tensor) -> Tensor:
+    """1, y_i, and y_i y_j for i <= j, row by row of the upper triangle (N, (D + 1) (D + 2) / 2)."""
+    n, d = y.shape
+    out = y.new_empty(n, (d + 1) * (d + 2) // 2)
+    out[:, 0] = 1
+    out[:, 1 : 1 + d] = y
+    at = 1 + d
+    for i in range(d):
+        torch.mul(y[:, i : i + 1], y[:, i:], out=out[:, at : at + d - i])
+        at += d - i
+    return out
 
 
 def _approximate(rows: Rows) -> bool:

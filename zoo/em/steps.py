@@ -16,11 +16,12 @@ ROUGH = 2e-5  # nats per row in an iteration: settled enough to compare, not to 
 
 def climb(data: Data, theta: Theta, iterations: int, tol: float = 1e-6) -> tuple[Theta, Tensor]:
     """EM until the mean log-likelihood of every restart has settled; returns it (R,) too."""
+    data = data.prepared()
     last = torch.full((len(theta.log_weights),), -torch.inf, dtype=torch.float64)
     for _ in range(iterations):
         score, stats = e_step(data, theta)
         if bool((score - last < tol).all()) or data.late:
-            break
+            return theta, score
         last = score
         theta = m_step(data, stats, theta.noise)
     return theta, mean_log(data, theta)
@@ -29,7 +30,7 @@ def climb(data: Data, theta: Theta, iterations: int, tol: float = 1e-6) -> tuple
 def mean_log(data: Data, theta: Theta) -> Tensor:
     total = sum(
         (
-            (data.weight[i, None] * log_joint_of(data.take(i), theta).logsumexp(-1)).sum(0)
+            (data.weight[i, None] * _normalised(log_joint_of(data.take(i), theta))[1]).sum(0)
             for i in data.chunks(_width(data, theta))
         ),
         start=torch.zeros(len(theta.log_weights), dtype=torch.float64),
@@ -51,21 +52,34 @@ def e_step(data: Data, theta: Theta) -> tuple[Tensor, Statistics]:
     score, stats = torch.zeros(len(theta.log_weights), dtype=torch.float64), None
     for i in data.chunks(_width(data, theta)):
         part = data.take(i)
-        log_joint = log_joint_of(part, theta)
-        log = log_joint.logsumexp(-1, keepdim=True)
-        score = score + (part.weight[:, None] * log[..., 0]).sum(0)
-        new = statistics(part, (log_joint - log).exp() * part.weight[:, None, None], theta)
+        if not part.needs_patterns:
+            part.features = part.linear()
+        resp, log = _normalised(log_joint_of(part, theta))
+        score = score + part.weight @ log
+        new = statistics(part, resp.mul_(part.weight[:, None, None]), theta)
         stats = new if stats is None else stats + new
     assert stats is not None
     return score / data.weight.sum(), stats
 
 
+def _normalised(log_joint: Tensor) -> tuple[Tensor, Tensor]:
+    """Responsibilities (N, R, K), in place of what came, and the log-likelihood (N, R); one exponential a number."""
+    most = log_joint.amax(-1, keepdim=True)
+    resp = log_joint.sub_(most).exp_()
+    total = resp.sum(-1, keepdim=True)
+    return resp.div_(total), (most + total.log())[..., 0]
+
+
 def log_joint_of(data: Data, theta: Theta) -> Tensor:
-    """log pi_k + log p(x | k), (N, R, K)."""
+    """log pi_k + log p(x | k), (N, R, K), a tensor of its own."""
     r, k = theta.log_weights.shape
-    out = theta.log_weights.expand(data.n, r, k)
-    if data.y.shape[1]:
-        out = out + (_log_dense(data, theta) if data.dense else _log_diagonal(data, theta))
+    if not data.y.shape[1]:
+        out = theta.log_weights.repeat(data.n, 1, 1)
+    elif data.needs_patterns:
+        out = theta.log_weights + _log_patterns(data, theta)
+    else:
+        weights = (_dense_weights(theta) if data.dense else _diagonal_weights(theta)).reshape(r * k, -1)
+        out = (data.linear() @ weights.T).reshape(data.n, r, k).add_(theta.log_weights)
     table = theta.masses.reshape(-1, r * k)
     for j in range(data.codes.shape[1]):
         code = data.codes[:, j]
@@ -74,28 +88,17 @@ def log_joint_of(data: Data, theta: Theta) -> Tensor:
     return out
 
 
-def _log_diagonal(data: Data, theta: Theta) -> Tensor:
-    r, k, d = theta.loc.shape
+def _diagonal_weights(theta: Theta) -> Tensor:
+    """Of `Data.linear` in the log-density (R, K, 3 D)."""
     p = 1 / theta.cov
-    o = data.seen.double()
     constant = -0.5 * (math.log(2 * math.pi) + theta.cov.log() + theta.loc.square() * p)
-    features = torch.cat([o, data.y * o, data.y.square() * o], -1)
-    weights = torch.cat([constant, theta.loc * p, -0.5 * p], -1).reshape(r * k, 3 * d)
-    return (features @ weights.T).reshape(data.n, r, k)
+    return torch.cat([constant, theta.loc * p, -0.5 * p], -1)
 
 
-def _products(y: Tensor) -> Tensor:
-    i, j = torch.triu_indices(y.shape[1], y.shape[1])
-    return torch.cat([torch.ones_like(y[:, :1]), y, y[:, i] * y[:, j]], 1)
-
-
-def _log_dense(data: Data, theta: Theta) -> Tensor:
-    r, k, d = theta.loc.shape
+def _dense_weights(theta: Theta) -> Tensor:
+    """Of `Data.linear` in the log-density (R, K, F)."""
+    d = theta.loc.shape[-1]
     factor = torch.linalg.cholesky(theta.cov)
-    if not data.complete:
-        with torch.no_grad():
-            log = marginal_log_prob(theta.loc[:, :, None], factor[:, :, None], data.y, data.seen)
-        return log.permute(2, 0, 1)
     precision = torch.cholesky_inverse(factor)
     linear = (precision @ theta.loc[..., None])[..., 0]
     constant = (
@@ -105,8 +108,14 @@ def _log_dense(data: Data, theta: Theta) -> Tensor:
     )
     i, j = torch.triu_indices(d, d)
     quadratic = -0.5 * precision[..., i, j] * torch.where(i == j, 1.0, 2.0)
-    weights = torch.cat([constant[..., None], linear, quadratic], -1).reshape(r * k, -1)
-    return (_products(data.y) @ weights.T).reshape(data.n, r, k)
+    return torch.cat([constant[..., None], linear, quadratic], -1)
+
+
+def _log_patterns(data: Data, theta: Theta) -> Tensor:
+    factor = torch.linalg.cholesky(theta.cov)
+    with torch.no_grad():
+        log = marginal_log_prob(theta.loc[:, :, None], factor[:, :, None], data.y, data.seen)
+    return log.permute(2, 0, 1)
 
 
 def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
@@ -117,23 +126,21 @@ def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
     for j in range(data.codes.shape[1]):
         code = data.codes[:, j]
         counts.index_add_(0, torch.where(code >= 0, code, total), flat)
-    shape = (r, k, data.y.shape[1])
-    o = data.seen.double()
-    seen = (flat.T @ o).reshape(shape)
+    d = data.y.shape[1]
     counts = counts[:total].reshape(total, r, k)
     if not data.dense:
-        first, second = ((flat.T @ t).reshape(shape) for t in (data.y * o, data.y.square() * o))
+        seen, first, second = (flat.T @ data.linear()).reshape(r, k, 3 * d).split(d, -1)
         return Statistics(resp.sum(0), seen, first, second, counts)
+    size = resp.sum(0)
     if not data.complete and theta is not None:
+        seen = (flat.T @ data.seen.double()).reshape(r, k, d)
         first, second = _expected(data, resp, theta)
-        return Statistics(resp.sum(0), seen, first, second, counts)
-    y = data.imputed().y
-    d = shape[-1]
-    products = (flat.T @ _products(y)).reshape(r, k, -1)
+        return Statistics(size, seen, first, second, counts)
+    sums = (flat.T @ data.imputed().linear()).reshape(r, k, -1)
     i, j = torch.triu_indices(d, d)
     second = torch.zeros(r, k, d, d, dtype=torch.float64)
-    second[..., i, j] = second[..., j, i] = products[..., 1 + d :]
-    return Statistics(resp.sum(0), seen, products[..., 1 : 1 + d], second, counts)
+    second[..., i, j] = second[..., j, i] = sums[..., 1 + d :]
+    return Statistics(size, size[..., None].expand(r, k, d), sums[..., 1 : 1 + d], second, counts)
 
 
 def _expected(data: Data, resp: Tensor, theta: Theta) -> tuple[Tensor, Tensor]:
