@@ -17,7 +17,7 @@ from torch import Tensor
 from zoo.em.data import Data, Theta
 from zoo.em.moves import split_and_merge
 from zoo.em.seeds import seeds
-from zoo.em.steps import ROUGH, climb, log_joint_of, m_step, mean_log, statistics
+from zoo.em.steps import ROUGH, climb, log_joint_of, m_step, mean_log, raced, statistics
 from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000
@@ -122,13 +122,13 @@ def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> 
         resp = data.weight[:, None, None]
         theta = m_step(data, statistics(data, resp, None))
         return _finish(data, climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta)), 0)
-    small = data.take(torch.randperm(data.n)[:SUBSAMPLE]).imputed()
+    small = data.take(torch.randperm(data.n)[:SUBSAMPLE]).imputed().prepared()
     theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
-    theta, score = climb(small, theta, 25)
-    full = data.imputed()
-    theta, score = climb(full, theta.best(score, keep), 200, ROUGH)
+    theta, score = raced(small, theta, (restarts, 8), (max(keep, restarts // 2), 16))
+    full = data.imputed().prepared()
+    theta, score = raced(full, theta.best(score, keep), (keep, 12), (1, 200), tol=ROUGH)
     if moves:
-        theta, score = split_and_merge(small, full, theta.best(score, 1), score.amax())
+        theta, score = split_and_merge(small, full, theta, score.amax())
     if data.needs_patterns:
         theta, score = climb(data, theta.best(score, 1), 60)
     return _finish(data, (theta, score), int(score.argmax()))

@@ -27,10 +27,21 @@ def climb(data: Data, theta: Theta, iterations: int, tol: float = 1e-6) -> tuple
     return theta, mean_log(data, theta)
 
 
+def raced(data: Data, theta: Theta, *heats: tuple[int, int], tol: float = 1e-6) -> tuple[Theta, Tensor]:
+    """Restarts climb in heats of (how many, iterations): those behind are left. Jamieson & Talwalkar 2016."""
+    score = None
+    for keep, iterations in heats:
+        theta = theta if score is None else theta.best(score, keep)
+        theta, score = climb(data, theta, iterations, tol)
+    assert score is not None
+    return theta, score
+
+
 def mean_log(data: Data, theta: Theta) -> Tensor:
+    weights = _weights(data, theta)
     total = sum(
         (
-            (data.weight[i, None] * _normalised(log_joint_of(data.take(i), theta))[1]).sum(0)
+            data.weight[i] @ _normalised(log_joint_of(data.take(i), theta, weights))[1]
             for i in data.chunks(_width(data, theta))
         ),
         start=torch.zeros(len(theta.log_weights), dtype=torch.float64),
@@ -50,11 +61,12 @@ def _width(data: Data, theta: Theta) -> int:
 
 def e_step(data: Data, theta: Theta) -> tuple[Tensor, Statistics]:
     score, stats = torch.zeros(len(theta.log_weights), dtype=torch.float64), None
+    weights = _weights(data, theta)
     for i in data.chunks(_width(data, theta)):
         part = data.take(i)
         if not part.needs_patterns:
             part.features = part.linear()
-        resp, log = _normalised(log_joint_of(part, theta))
+        resp, log = _normalised(log_joint_of(part, theta, weights))
         score = score + part.weight @ log
         new = statistics(part, resp.mul_(part.weight[:, None, None]), theta)
         stats = new if stats is None else stats + new
@@ -70,22 +82,35 @@ def _normalised(log_joint: Tensor) -> tuple[Tensor, Tensor]:
     return resp.div_(total), (most + total.log())[..., 0]
 
 
-def log_joint_of(data: Data, theta: Theta) -> Tensor:
-    """log pi_k + log p(x | k), (N, R, K), a tensor of its own."""
+def log_joint_of(data: Data, theta: Theta, weights: Tensor | None = None) -> Tensor:
+    """log pi_k + log p(x | k), (N, R, K), a tensor of its own; `weights` where they are known."""
     r, k = theta.log_weights.shape
     if not data.y.shape[1]:
         out = theta.log_weights.repeat(data.n, 1, 1)
     elif data.needs_patterns:
         out = theta.log_weights + _log_patterns(data, theta)
     else:
-        weights = (_dense_weights(theta) if data.dense else _diagonal_weights(theta)).reshape(r * k, -1)
-        out = (data.linear() @ weights.T).reshape(data.n, r, k).add_(theta.log_weights)
+        weights = _weights(data, theta) if weights is None else weights
+        assert weights is not None
+        out = (data.linear() @ weights.T).reshape(data.n, r, k)
+        if not data.dense:  # no feature of its values is one in every row
+            out += theta.log_weights
     table = theta.masses.reshape(-1, r * k)
     for j in range(data.codes.shape[1]):
         code = data.codes[:, j]
         log = table[code.clamp_min(0)].reshape(data.n, r, k)
         out = out + torch.where((code >= 0)[:, None, None], log, 0.0)
     return out
+
+
+def _weights(data: Data, theta: Theta) -> Tensor | None:
+    """Of `Data.linear` in log pi_k + log p(x | k) (R K, F), where it is linear: no patterns of missing cells."""
+    if data.needs_patterns or not data.y.shape[1]:
+        return None
+    weights = _dense_weights(theta) if data.dense else _diagonal_weights(theta)
+    if data.dense:
+        weights[..., 0] += theta.log_weights
+    return weights.flatten(0, 1)
 
 
 def _diagonal_weights(theta: Theta) -> Tensor:
