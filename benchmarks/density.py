@@ -23,7 +23,6 @@ import pandas as pd
 from sklearn.mixture import GaussianMixture
 
 import zoo
-from zoo.errors import ZooWarning
 
 GRID = (1, 2, 3, 5, 8, 12, 20, 32)
 TABLES = ("magic04", "housing", "10_cover", "68983", "bsds300")
@@ -33,6 +32,7 @@ FACTORS: dict[str, dict[str, dict[str, Any]]] = {
     "optdigits": {"mfa": {"components": 10, "dim": 10}, "mppca": {"components": 10, "dim": 10}},
 }
 SPLIT_SEED = 0
+Line = dict[str, Any]
 TIED, BULK = 0.7, 0.25
 
 
@@ -159,20 +159,91 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    for name in asked.tables:
-        parts = load(name, asked.data)
-        print(name, parts.train.shape, len(parts.validation), len(parts.test), flush=True)
-        for seed in range(asked.seeds):
-            for model in asked.models.split(","):
+    lines = measured(asked.tables, asked.models.split(","), asked.seeds, asked.data, asked.output)
+    if asked.output is not None:
+        (asked.output / "density.md").write_text(document(lines), encoding="utf-8")
+
+
+def measured(tables: list[str], models: list[str], seeds: int, data: Path, output: Path | None) -> list[Line]:
+    """A line for each table, model and seed; those of earlier calls with this output folder are kept."""
+    file = None if output is None else output / "density.json"
+    lines: list[Line] = json.loads(file.read_text()) if file is not None and file.exists() else []
+    for name in tables:
+        parts = load(name, data)
+        shape = "/".join(str(len(x)) for x in (parts.train, parts.validation, parts.test))
+        for seed in range(seeds):
+            base: Result | None = None
+            for model in models:
                 if model != "gmm" and name not in FACTORED:
                     continue
-                if model == "gmm" and name in TABLES:
-                    p = peer(parts, seed)
-                    print("  peer", round(p.rows.mean() + parts.jacobian, 4), round(p.seconds, 1), p.chosen, flush=True)
-                r = ours(model, parts, seed, {} if model == "gmm" else FACTORS[name][model])
-                print(" ", model, round(r.rows.mean() + parts.jacobian, 4), round(r.seconds, 1), r.chosen, r.parameters)
-                if model == "gmm" and name in TABLES:
-                    print("  diff", paired(r.rows, p.rows), "ratio", r.seconds / p.seconds, flush=True)
+                settings = {} if model == "gmm" else FACTORS[name][model]
+                found = ours(model, parts, seed, settings)
+                other, line = base, _line(found, parts.jacobian)
+                if model == "gmm":
+                    base = found
+                    other = peer(parts, seed) if name in TABLES else None
+                if other is not None:
+                    line |= {f"other {key}": value for key, value in _line(other, parts.jacobian).items()}
+                    line["difference"], line["error"] = paired(found.rows, other.rows)
+                line |= {"table": name, "rows": shape, "columns": parts.test.shape[1], "model": model, "seed": seed}
+                print(line, flush=True)
+                same = (name, model, seed)
+                lines = [old for old in lines if (old["table"], old["model"], old["seed"]) != same] + [line]
+                if file is not None:
+                    file.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
+    return lines
+
+
+def _line(result: Result, jacobian: float) -> Line:
+    value = float(result.rows.mean() + jacobian)
+    return {"value": value, "seconds": result.seconds, "chosen": result.chosen, "parameters": result.parameters}
+
+
+def document(lines: list[Line]) -> str:
+    """Full covariances beside scikit-learn, then factored ones beside full ones."""
+    out = [
+        f"Held-out nats a row. Split seed {SPLIT_SEED}; the seed is the fit's. Both choose K on validation rows.",
+        "Difference: zoo - scikit-learn on the same test rows, with its standard error.",
+        "",
+        "| table | rows fit/choose/judge x columns | seed | zoo gmm | scikit-learn | difference | s | its s | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in TABLES:
+        mine = sorted((line for line in lines if line["table"] == name and line["model"] == "gmm"), key=_seed)
+        for line in mine:
+            out.append(
+                f"| {name} | {line['rows']} x {line['columns']} | {line['seed']} "
+                f"| {line['value']:.3f} ({line['chosen']}) | {line['other value']:.3f} ({line['other chosen']}) "
+                f"| {line['difference']:+.3f} ± {line['error']:.3f} "
+                f"| {line['seconds']:.1f} | {line['other seconds']:.1f} "
+                f"| {line['seconds'] / line['other seconds']:.2f} |"
+            )
+        if len(mine) > 1:
+            v, o, d, e, s, p = (
+                float(np.mean([line[key] for line in mine]))
+                for key in ("value", "other value", "difference", "error", "seconds", "other seconds")
+            )
+            out.append(
+                f"| {name} | | mean | {v:.3f} | {o:.3f} | {d:+.3f} ± {e:.3f} | {s:.1f} | {p:.1f} | {s / p:.2f} |"
+            )
+    out += [
+        "",
+        "Factored covariances, their settings told, beside zoo's `gmm` with its grid: difference to it.",
+        "",
+        "| table | seed | model | nats a row | parameters | difference | s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in sorted((line for line in lines if line["table"] in FACTORED), key=lambda x: (x["table"], _seed(x))):
+        difference = "" if line["model"] == "gmm" else f"{line['difference']:+.2f} ± {line['error']:.2f}"
+        out.append(
+            f"| {line['table']} | {line['seed']} | {line['model']} {line['chosen']} | {line['value']:.2f} "
+            f"| {line['parameters']:,} | {difference} | {line['seconds']:.1f} |"
+        )
+    return "\n".join(out) + "\n"
+
+
+def _seed(line: Line) -> int:
+    return int(line["seed"])
 
 
 if __name__ == "__main__":

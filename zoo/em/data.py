@@ -92,6 +92,19 @@ class Data:
     def needs_patterns(self) -> bool:
         return self.dense and not self.complete
 
+    def free(self, k: int) -> int:
+        """Free parameters of a mixture of k components."""
+        d = self.y.shape[1]
+        full = d * (d + 1) // 2
+        shared = full if self.covariance == "tied" else 0
+        loadings = d * self.dim - self.dim * (self.dim - 1) // 2
+        each = {"full": full, "tied": 0, "diagonal": d, "factors": loadings + d, "isotropic": loadings + 1}
+        return k * (1 + d + each.get(self.covariance, min(d, 1)) + sum(self.sizes) - len(self.sizes)) - 1 + shared
+
+    def slack(self, k: int, share: float) -> float:
+        """A share of what a row loses, in expectation, because k components are estimated: nats. Akaike 1973."""
+        return share * self.free(k) / (2 * max(1.0, float(self.weight.sum())))
+
     def take(self, index: Tensor | slice) -> Data:
         new = Data(**vars(self))
         new.features = None if self.features is None else self.features[index]
@@ -174,7 +187,7 @@ class Theta:
     """R restarts of K components.
 
     log_weights (R, K), loc (R, K, D), cov (R, K, D, D) or (R, K, D), masses (L, R, K).
-    noise (R, K, D): the diagonal part of a factored covariance, where there has been one.
+    noise (R, K, D), loadings (R, K, D, dim): the parts of a factored covariance, where there has been one.
     """
 
     log_weights: Tensor
@@ -182,11 +195,12 @@ class Theta:
     cov: Tensor
     masses: Tensor
     noise: Tensor | None = None
+    loadings: Tensor | None = None
 
     def best(self, score: Tensor, keep: int) -> Theta:
         top = score.topk(min(keep, len(score))).indices
-        noise = None if self.noise is None else self.noise[top]
-        return Theta(self.log_weights[top], self.loc[top], self.cov[top], self.masses[:, top], noise)
+        parts = (None if part is None else part[top] for part in (self.noise, self.loadings))
+        return Theta(self.log_weights[top], self.loc[top], self.cov[top], self.masses[:, top], *parts)
 
 
 @dataclass

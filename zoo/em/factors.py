@@ -10,25 +10,51 @@ LEAST = 1e-5
 """Of a noise variance beside that of its column: rounding would be lost in less."""
 
 
-def factored(cov: Tensor, dim: int, noise: Tensor | None, isotropic: bool) -> tuple[Tensor, Tensor]:
-    """The nearest such covariance in likelihood (..., D, D), and its noise variances (..., D).
+def factored(
+    cov: Tensor, dim: int, noise: Tensor | None, loadings: Tensor | None, isotropic: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Such a covariance near `cov` (..., D, D) in likelihood, its noise variances (..., D) and loadings (..., D, dim).
 
-    isotropic  one noise variance: a closed form (Tipping & Bishop 1999). Otherwise a few rounds of Joreskog's (1967)
-               fixed point from the last `noise`, so that EM goes on where it was.
+    isotropic  one noise variance (Tipping & Bishop 1999). Otherwise a few rounds of Joreskog's (1967) fixed point from
+               the last `noise`.
+
+    Where there are `loadings` already, their space takes a few power steps in place of an eigendecomposition: each is
+    more likely than the last, and EM goes on where it was.
     """
     diagonal = cov.diagonal(dim1=-2, dim2=-1)
     dim = min(dim, cov.shape[-1] - 1)
-    if isotropic:
-        loadings, noise = _principal(cov, dim)
-        return loadings @ loadings.mT + torch.diag_embed(noise), noise
+    warm = noise is not None and loadings is not None
     least = LEAST * diagonal
     if noise is None:
-        noise = torch.maximum(0.5 / torch.linalg.inv(cov).diagonal(dim1=-2, dim2=-1), least)
-    for _ in range(ROUNDS):
-        loadings = _common(cov, noise, dim)
-        noise = torch.maximum(diagonal - loadings.square().sum(-1), least)
-    loadings = _common(cov, noise, dim)
-    return loadings @ loadings.mT + torch.diag_embed(noise), noise
+        noise = (
+            torch.ones_like(diagonal)
+            if isotropic
+            else torch.maximum(0.5 / torch.linalg.inv(cov).diagonal(dim1=-2, dim2=-1), least)
+        )
+    for _ in range(1 if isotropic and not warm else ROUNDS):
+        root = torch.ones_like(noise) if isotropic else noise.sqrt()
+        whitened = cov / root[..., :, None] / root[..., None, :]
+        values, vectors = _top(whitened, dim, loadings / root[..., None] if warm and loadings is not None else None)
+        if isotropic:
+            total = diagonal.sum(-1, keepdim=True) - values.sum(-1, keepdim=True)
+            noise = (total / (cov.shape[-1] - dim)).clamp_min(LEAST).expand(diagonal.shape)
+            loadings = vectors * (values - noise[..., :1]).clamp_min(0).sqrt()[..., None, :]
+        else:
+            loadings = root[..., None] * vectors * (values - 1).clamp_min(0).sqrt()[..., None, :]
+            noise = torch.maximum(diagonal - loadings.square().sum(-1), least)
+        warm = True
+    assert loadings is not None
+    return loadings @ loadings.mT + torch.diag_embed(noise), noise, loadings
+
+
+def _top(cov: Tensor, dim: int, near: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues (..., dim) and their vectors (..., D, dim); from a space near theirs, better ones."""
+    if near is None:
+        values, vectors = torch.linalg.eigh(cov)
+        return values[..., -dim:], vectors[..., -dim:]
+    basis = torch.linalg.qr(cov @ near).Q
+    values, turn = torch.linalg.eigh(basis.mT @ cov @ basis)
+    return values, basis @ turn
 
 
 def split(cov: Tensor, noise: Tensor, dim: int) -> Tensor:
@@ -37,16 +63,3 @@ def split(cov: Tensor, noise: Tensor, dim: int) -> Tensor:
     kept = min(dim, cov.shape[-1])
     loadings = vectors[..., -kept:].flip(-1) * values[..., None, -kept:].flip(-1).clamp_min(0).sqrt()
     return torch.nn.functional.pad(loadings, (0, dim - kept))
-
-
-def _principal(cov: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(cov)
-    left = values[..., : values.shape[-1] - dim].mean(-1, keepdim=True).clamp_min(LEAST)
-    loadings = vectors[..., -dim:] * (values[..., None, -dim:] - left[..., None]).clamp_min(0).sqrt()
-    return loadings, left.expand(cov.shape[:-1])
-
-
-def _common(cov: Tensor, noise: Tensor, dim: int) -> Tensor:
-    root = noise.sqrt()
-    values, vectors = torch.linalg.eigh(cov / root[..., :, None] / root[..., None, :])
-    return root[..., None] * vectors[..., -dim:] * (values[..., None, -dim:] - 1).clamp_min(0).sqrt()

@@ -21,6 +21,7 @@ from zoo.em.steps import ROUGH, climb, log_joint_of, m_step, mean_log, raced, st
 from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000
+ROWS_EACH = 8
 SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 WIDE = 0.7
 
@@ -93,7 +94,7 @@ def fit_bic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start
     for k in [k for k in SIZES if k < most] + [most]:
         start = _fit(data, k, restarts, keep=2, moves=k > 2)
         n = float(data.weight.sum())
-        bic = -2 * n * start.score + _free(data, k) * math.log(n)
+        bic = -2 * n * start.score + data.free(k) * math.log(n)
         if kept is None or bic < best:
             best, kept, worse = bic, start, 0
         else:
@@ -122,25 +123,20 @@ def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> 
         resp = data.weight[:, None, None]
         theta = m_step(data, statistics(data, resp, None))
         return _finish(data, climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta)), 0)
-    small = data.take(torch.randperm(data.n)[:SUBSAMPLE]).imputed().prepared()
+    # a component's share of a subsample has to be enough for its covariance; then there are the fewer restarts
+    enough = ROWS_EACH * components * (data.y.shape[1] + 1) if data.dense else 0
+    small = data.take(torch.randperm(data.n)[: max(SUBSAMPLE, enough)]).imputed().prepared()
+    restarts = max(min(2, restarts), restarts * SUBSAMPLE // max(small.n, SUBSAMPLE))
+    keep = min(keep, max(1, restarts // 2))
     theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
     theta, score = raced(small, theta, (restarts, 8), (max(keep, restarts // 2), 16))
     full = data.imputed().prepared()
-    theta, score = raced(full, theta.best(score, keep), (keep, 12), (1, 200), tol=ROUGH)
+    theta, score = raced(full, theta.best(score, keep), (keep, 12), (1, 200), share=ROUGH)
     if moves:
         theta, score = split_and_merge(small, full, theta, score.amax())
     if data.needs_patterns:
         theta, score = climb(data, theta.best(score, 1), 60)
     return _finish(data, (theta, score), int(score.argmax()))
-
-
-def _free(data: Data, components: int) -> int:
-    """Free parameters of a mixture."""
-    d = data.y.shape[1]
-    pairs = d * (d - 1) // 2
-    shared = {"full": 0, "tied": d + pairs}.get(data.covariance, 0)
-    each = {"full": d + pairs, "tied": 0, "diagonal": d, "spherical": min(d, 1)}[data.covariance]
-    return components * (1 + d + each + sum(data.sizes) - len(data.sizes)) - 1 + shared
 
 
 def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:

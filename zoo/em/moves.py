@@ -11,6 +11,7 @@ from zoo.em.data import Data, Theta
 from zoo.em.steps import ROUGH, climb, log_joint_of, raced
 
 MOVES, ROUNDS = 12, 8
+AT_ONCE = 4000  # rows on which so many moves are tried; on more, fewer
 
 
 def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tuple[Theta, Tensor]:
@@ -18,11 +19,11 @@ def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tup
 
     Many such moves are tried at once on the subsample, and the best one on all rows, until one fails. Ueda et al. 2000.
     """
+    moves = max(4, MOVES * AT_ONCE // max(small.n, AT_ONCE))
     for _ in range(ROUNDS):
         if data.late:
             break
-        tried = _moved(small, theta)
-        tried, value = raced(small, tried, (MOVES, 6), (MOVES // 3, 14))
+        tried, value = raced(small, _moved(small, theta, moves), (moves, 6), (max(1, moves // 3), 14))
         # as many iterations without a move are what a move has to beat: the subsample is not all rows
         if value.amax() < climb(small, theta, 20)[1][0]:
             break
@@ -33,22 +34,22 @@ def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tup
     return climb(data, theta, 200)
 
 
-def _moved(data: Data, theta: Theta) -> Theta:
-    """MOVES copies of one mixture (R = 1), each with one pair merged and another component split."""
+def _moved(data: Data, theta: Theta, moves: int) -> Theta:
+    """So many copies of one mixture (R = 1), each with one pair merged and another component split."""
     k = theta.log_weights.shape[1]
     log_joint = log_joint_of(data, theta)[:, 0]
     resp = torch.softmax(log_joint, -1)
     share = resp / resp.square().sum(0).sqrt().clamp_min(1e-12)
     likeness = (share.T @ share).triu(1).flatten()
-    pairs = likeness.topk(min(2 * MOVES, k * (k - 1) // 2)).indices
+    pairs = likeness.topk(min(2 * moves, k * (k - 1) // 2)).indices
     # a component fits badly where its rows are less likely under it than a Gaussian's would be
     fit = (resp * (log_joint - theta.log_weights[0])).sum(0) / resp.sum(0).clamp_min(1e-6)
     entropy = _entropy(theta)[0]
     bad = torch.softmax((-entropy - fit) / 2, -1) + theta.log_weights[0].exp()
-    many = [t.expand(MOVES, *t.shape[1:]).clone() for t in (theta.log_weights, theta.loc, theta.cov)]
-    out = Theta(many[0], many[1], many[2], theta.masses.expand(-1, MOVES, -1).clone())
-    for m in range(MOVES):
-        pair = int(pairs[m % len(pairs)]) if m < MOVES // 2 else int(pairs[torch.randint(len(pairs), ())])
+    many = [t.expand(moves, *t.shape[1:]).clone() for t in (theta.log_weights, theta.loc, theta.cov)]
+    out = Theta(many[0], many[1], many[2], theta.masses.expand(-1, moves, -1).clone())
+    for m in range(moves):
+        pair = int(pairs[m % len(pairs)]) if m < moves // 2 else int(pairs[torch.randint(len(pairs), ())])
         i, j = divmod(pair, k)
         others = bad.clone()
         others[[i, j]] = 0

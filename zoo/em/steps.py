@@ -11,28 +11,30 @@ from zoo.em.data import Data, Statistics, Theta
 from zoo.em.factors import factored
 from zoo.rows.gaussian import gaps, marginal_log_prob
 
-ROUGH = 2e-5  # nats per row in an iteration: settled enough to compare, not to return
+ROUGH, FINE = 1e-3, 5e-4
+"""A climb is over when an iteration gains less than this share of what estimating costs: to compare, to return."""
 
 
-def climb(data: Data, theta: Theta, iterations: int, tol: float = 1e-6) -> tuple[Theta, Tensor]:
+def climb(data: Data, theta: Theta, iterations: int, share: float = FINE) -> tuple[Theta, Tensor]:
     """EM until the mean log-likelihood of every restart has settled; returns it (R,) too."""
     data = data.prepared()
+    tol = max(2e-5 if share == ROUGH else 1e-6, data.slack(theta.log_weights.shape[1], share))
     last = torch.full((len(theta.log_weights),), -torch.inf, dtype=torch.float64)
     for _ in range(iterations):
         score, stats = e_step(data, theta)
         if bool((score - last < tol).all()) or data.late:
             return theta, score
         last = score
-        theta = m_step(data, stats, theta.noise)
+        theta = m_step(data, stats, theta)
     return theta, mean_log(data, theta)
 
 
-def raced(data: Data, theta: Theta, *heats: tuple[int, int], tol: float = 1e-6) -> tuple[Theta, Tensor]:
+def raced(data: Data, theta: Theta, *heats: tuple[int, int], share: float = FINE) -> tuple[Theta, Tensor]:
     """Restarts climb in heats of (how many, iterations): those behind are left. Jamieson & Talwalkar 2016."""
     score = None
     for keep, iterations in heats:
         theta = theta if score is None else theta.best(score, keep)
-        theta, score = climb(data, theta, iterations, tol)
+        theta, score = climb(data, theta, iterations, share)
     assert score is not None
     return theta, score
 
@@ -154,7 +156,7 @@ def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
     d = data.y.shape[1]
     counts = counts[:total].reshape(total, r, k)
     if not data.dense:
-        seen, first, second = (flat.T @ data.linear()).reshape(r, k, 3 * d).split(d, -1)
+        seen, first, second = (flat.T @ data.linear()).reshape(r, k, 3, d).unbind(2)
         return Statistics(resp.sum(0), seen, first, second, counts)
     size = resp.sum(0)
     if not data.complete and theta is not None:
@@ -188,8 +190,8 @@ def _expected(data: Data, resp: Tensor, theta: Theta) -> tuple[Tensor, Tensor]:
     return first, second.unflatten(-1, (d, d))
 
 
-def m_step(data: Data, stats: Statistics, noise: Tensor | None = None) -> Theta:
-    """Parameters of most likelihood given the sums; factored covariances are improved from their last `noise`."""
+def m_step(data: Data, stats: Statistics, last: Theta | None = None) -> Theta:
+    """Parameters of most likelihood given the sums; factored covariances are improved from the `last` ones."""
     n = stats.n.clamp_min(1e-8)
     weights = n / n.sum(-1, keepdim=True)
     masses = _masses(data, stats)
@@ -208,9 +210,11 @@ def m_step(data: Data, stats: Statistics, noise: Tensor | None = None) -> Theta:
         cov = (weights[..., None, None] * cov).sum(1, keepdim=True).expand(cov.shape)
     cov = _pooled(cov, n[..., None, None], data.pool)
     cov = _definite(_shrunk(cov, float(n[0].sum())), data.floor)
-    if data.factored:
-        cov, noise = factored(cov, data.dim, noise, data.covariance == "isotropic")
-    return Theta(weights.log(), loc, cov, masses, noise)
+    if not data.factored:
+        return Theta(weights.log(), loc, cov, masses)
+    noise, loadings = (None, None) if last is None else (last.noise, last.loadings)
+    cov, noise, loadings = factored(cov, data.dim, noise, loadings, data.covariance == "isotropic")
+    return Theta(weights.log(), loc, cov, masses, noise, loadings)
 
 
 def _pooled(cov: Tensor, n: Tensor, pool: float) -> Tensor:
