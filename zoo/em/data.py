@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -215,3 +216,28 @@ class Statistics:
 
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def beyond(self, new: Statistics, step: Tensor) -> Statistics:
+        """From here towards new sums, and further by step (R,), where what comes out could still be sums over rows."""
+        far = self._map(lambda a, b, t: a + t * (b - a), new, step)
+        ok = (far.n > 0.5 * new.n).all(-1) & (far.counts >= 0).all(-1).all(0) & (far.seen >= 0).flatten(1).all(-1)
+        size = far.seen.clamp_min(1e-8)
+        loc = far.first / size
+        if far.second.dim() == 4:
+            cov = far.second / far.n.clamp_min(1e-8)[..., None, None] - loc[..., :, None] * loc[..., None, :]
+            ok &= (torch.linalg.cholesky_ex(cov).info == 0).all(-1) if cov.numel() else True
+        else:
+            ok &= (far.second / size >= loc.square()).flatten(1).all(-1)
+        return far.where(ok, new)
+
+    def where(self, this: Tensor, other: Statistics) -> Statistics:
+        """These sums for restarts where `this` (R,) holds, else the other's."""
+        return self._map(lambda a, b, t: torch.where(t, a, b), other, this)
+
+    def _map(self, f: Callable[[Tensor, Tensor, Tensor], Tensor], other: Statistics, t: Tensor) -> Statistics:
+        """f of both sums and t (R,); the counts of levels (L, R, K) have restarts second."""
+        out = {}
+        for name, mine in vars(self).items():
+            shape = (1, -1, 1) if name == "counts" else (-1, *[1] * (mine.dim() - 1))
+            out[name] = f(mine, getattr(other, name), t.reshape(shape))
+        return Statistics(**out)

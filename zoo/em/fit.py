@@ -129,9 +129,9 @@ def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> 
     restarts = max(min(2, restarts), restarts * SUBSAMPLE // max(small.n, SUBSAMPLE))
     keep = min(keep, max(1, restarts // 2))
     theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
-    theta, score = raced(small, theta, (restarts, 8), (max(keep, restarts // 2), 16))
+    theta, score = raced(small, theta, (restarts, 6), (max(keep, restarts // 2), 10))
     full = data.imputed().prepared()
-    theta, score = raced(full, theta.best(score, keep), (keep, 12), (1, 200), share=ROUGH)
+    theta, score = raced(full, theta.best(score, keep), (keep, 6), (1, 200), share=ROUGH)
     if moves:
         theta, score = split_and_merge(small, full, theta, score.amax())
     if data.needs_patterns:

@@ -10,7 +10,7 @@ from torch import Tensor
 from zoo.em.data import Data, Theta
 from zoo.em.steps import ROUGH, climb, log_joint_of, raced
 
-MOVES, ROUNDS = 12, 8
+MOVES, ROUNDS = 12, 3
 AT_ONCE = 4000  # rows on which so many moves are tried; on more, fewer
 
 
@@ -23,9 +23,9 @@ def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tup
     for _ in range(ROUNDS):
         if data.late:
             break
-        tried, value = raced(small, _moved(small, theta, moves), (moves, 6), (max(1, moves // 3), 14))
+        tried, value = raced(small, _moved(small, theta, moves), (moves, 4), (max(1, moves // 3), 8))
         # as many iterations without a move are what a move has to beat: the subsample is not all rows
-        if value.amax() < climb(small, theta, 20)[1][0]:
+        if value.amax() < climb(small, theta, 12)[1][0]:
             break
         better, new = climb(data, tried.best(value, 1), 200, ROUGH)
         if new[0] < score + 1e-4:
