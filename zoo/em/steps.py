@@ -22,10 +22,12 @@ def climb(data: Data, theta: Theta, iterations: int, share: float = FINE) -> tup
     data = data.prepared()
     tol = max(2e-5 if share == ROUGH else 1e-6, data.slack(theta.log_weights.shape[1], share))
     last = torch.full((len(theta.log_weights),), -torch.inf, dtype=torch.float64)
-    step, at, back = torch.ones_like(last), None, None
+    step = torch.ones_like(last)
+    at: Statistics | None = None
+    back: Statistics | None = None
     for _ in range(iterations):
         score, stats = e_step(data, theta)
-        if back is not None and bool(((score < last) & (step > 1)).any()):
+        if at is not None and back is not None and bool(((score < last) & (step > 1)).any()):
             worse = score < last
             # too far: these restarts take the plain step from where they were
             at, step = back.where(worse, at), torch.where(worse, 1.0, step)
