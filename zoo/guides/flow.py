@@ -10,7 +10,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from zoo.guides.encoder import Encoder
+from zoo.guides.exact import exact
 from zoo.guides.globals import RowGuide
 from zoo.guides.normal import MeanField
 from zoo.networks.zuko_parts import coupling_flow
@@ -28,7 +28,7 @@ class Flow(MeanField):
         sites: Sites,
         transforms: int = 3,
         hidden: Sequence[int] = (64,),
-        guide: RowGuide = Encoder,
+        guide: RowGuide = exact,
     ):
         super().__init__(schema, program, sites, guide)
         self.flow = coupling_flow(self.size, transforms, hidden)

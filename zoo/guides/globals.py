@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from zoo.errors import UserError
-from zoo.guides.encoder import Encoder
+from zoo.guides.exact import exact
 from zoo.rows.rows import Rows
 from zoo.sites import Site, Sites
 from zoo.table.schema import Schema
@@ -62,7 +62,7 @@ class Globals(nn.Module):
     point = False
     """Whether q is a single value: the number of a row is then that of a plain density."""
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact):
         super().__init__()
         discrete = [site.name for site in sites.globals if site.discrete]
         if discrete:

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from zoo.guides.encoder import Encoder
+from zoo.guides.exact import exact
 from zoo.guides.globals import Globals, RowGuide
 from zoo.sites import Sites
 from zoo.table.schema import Schema
@@ -23,7 +23,7 @@ class Point(Globals):
 
     point = True
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact):
         super().__init__(schema, program, sites, guide)
         self.loc = nn.Parameter(self.start.clone())
 
@@ -40,7 +40,7 @@ class MeanField(Point):
 
     point = False
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact):
         super().__init__(schema, program, sites, guide)
         self.log_scale = nn.Parameter(torch.full_like(self.loc, math.log(START_SCALE)))
 
@@ -55,7 +55,7 @@ class MeanField(Point):
 class Multivariate(MeanField):
     """u ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower). Its size is the square of the number of latents."""
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact):
         super().__init__(schema, program, sites, guide)
         self.lower = nn.Parameter(torch.zeros(self.size, self.size, dtype=torch.float64))
 
@@ -68,7 +68,7 @@ class LowRank(MeanField):
     """u ~ Normal(loc, F F' + diag(scale^2)), F of `rank` columns; by default the root of the number of latents."""
 
     def __init__(
-        self, schema: Schema, program: nn.Module, sites: Sites, rank: int | None = None, guide: RowGuide = Encoder
+        self, schema: Schema, program: nn.Module, sites: Sites, rank: int | None = None, guide: RowGuide = exact
     ):
         super().__init__(schema, program, sites, guide)
         rank = rank or max(1, round(self.size**0.5))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError
-from zoo.guides.encoder import Encoder
+from zoo.guides.exact import exact
 from zoo.guides.globals import Globals, RowGuide
 from zoo.log_weights import log_weights
 from zoo.rows.rows import Rows
@@ -42,7 +42,7 @@ class Nuts(Globals):
         warmup: int = 300,
         chains: int = 2,
         depth: int = 8,
-        guide: RowGuide = Encoder,
+        guide: RowGuide = exact,
     ):
         super().__init__(schema, program, sites, guide)
         if not self.size:
