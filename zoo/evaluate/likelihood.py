@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from dataclasses import dataclass
@@ -80,6 +81,18 @@ class Scores:
         worst = int(below.argmax())
         pull = float(below[worst] / len(below))
         return (worst, pull) if pull > max(1.0, float(below.clip(0).sum()) / len(below) / 2) else None
+
+    def given(self, alone: Scores, exact: bool = True) -> Scores:
+        """log p(x | some cells) from log p(x) and the scores of those cells `alone`: a difference of two bounds is an
+        estimate."""
+        both = self.bound == alone.bound == "exact" and exact
+        return dataclasses.replace(
+            self,
+            log_likelihood=self.log_likelihood - alone.log_likelihood,
+            elbo=self.elbo - alone.elbo,
+            monte_carlo=np.hypot(self.monte_carlo, alone.monte_carlo),
+            bound="exact" if both else "estimate",
+        )
 
     def to_frame(self, index: pd.Index) -> pd.DataFrame:
         """The numbers of each row as a table."""
