@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo.em.data import Data, Theta
 from zoo.em.moves import split_and_merge
 from zoo.em.seeds import seeds
-from zoo.em.steps import ROUGH, climb, m_step, mean_log, statistics
+from zoo.em.steps import ROUGH, climb, log_joint_of, m_step, mean_log, statistics
 from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000
@@ -74,11 +74,22 @@ def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
     return [_fit(column, components, restarts, keep=1, moves=False) for column in columns]
 
 
+def responsibilities(data: Data, components: int, restarts: int = 4) -> Tensor:
+    """Probabilities (N, K) of the components of a mixture fitted to these rows, its columns independent in each."""
+    theta, score = _climbed(data, components, restarts, keep=1, moves=False)
+    return log_joint_of(data, theta.best(score, 1))[:, 0].softmax(-1)
+
+
 def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> Start:
+    theta, score = _climbed(data, components, restarts, keep, moves)
+    return finish(data, theta, int(score.argmax()))
+
+
+def _climbed(data: Data, components: int, restarts: int, keep: int, moves: bool) -> tuple[Theta, Tensor]:
     if components == 1:
         resp = data.weight[:, None, None]
         theta = m_step(data, statistics(data, resp, None))
-        return _finish(data, climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta)), 0)
+        return climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta))
     small = data.take(torch.randperm(data.n)[:SUBSAMPLE]).imputed()
     theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
     theta, score = climb(small, theta, 25)
@@ -88,11 +99,11 @@ def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> 
         theta, score = split_and_merge(small, full, theta.best(score, 1), score.amax())
     if data.needs_patterns:
         theta, score = climb(data, theta.best(score, 1), 60)
-    return _finish(data, (theta, score), int(score.argmax()))
+    return theta, score
 
 
-def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:
-    theta, _ = climbed
+def finish(data: Data, theta: Theta, best: int = 0) -> Start:
+    """One of the restarts as parameters of a program."""
     cov = theta.cov[best]
     if data.dense:
         cov = cov[:1] if data.covariance == "tied" else cov

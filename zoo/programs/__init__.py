@@ -15,6 +15,7 @@ NAMES = {
     "gaussian": "zoo.programs.gaussian:Gaussian",
     "mixture": "zoo.programs.mixture:Mixture",
     "latent": "zoo.programs.latent:Latent",
+    "circuit": "zoo.programs.circuit:Circuit",
     "chain": "zoo.programs.chain:Chain",
     "spline-flow": "zoo.programs.flow:spline_flow",
 }
