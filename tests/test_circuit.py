@@ -252,7 +252,7 @@ def test_em_climbs(mixed, components, monkeypatch):
 
 @pytest.mark.parametrize("settings", [{"components": 0}, {"states": 0}])
 def test_settings_without_sense(build, pair, settings):
-    recipe = Registry.load()["circuit"].with_settings({"components": 2, **settings})
+    recipe = Registry.load()["circuit"].with_settings({"components": 2, "states": 3, **settings})
     with pytest.raises(UserError, match="a circuit cannot have"):
         Model(recipe, Codec.fit(quiet_schema(pair), pair))
 

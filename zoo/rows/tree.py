@@ -19,6 +19,9 @@ from torch.distributions import constraints
 if TYPE_CHECKING:
     from zoo.rows.rows import Rows
 
+NUMBERS = 1 << 23
+"""Beliefs of rows, trees and states at once."""
+
 
 class Tree(TorchDistribution):
     """Rows (n, D) under one of K trees of the same shape, D states of H values in each.
@@ -58,18 +61,19 @@ class Tree(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         rows = self.rows if self.rows.cells is not None else self.rows.filled(value)
-        total = self.of_trees(self.leaf_logs(rows))
+        total = torch.cat([self.of_trees(self.leaf_logs(rows.take(i))) for i in self._parts()], -1)
         return total[self.which, torch.arange(rows.n, device=total.device)].expand(self.batch_shape)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        n_trees, n_states = self.root.shape
-        nothing = self.root.new_zeros(n_trees, len(self.order), self.rows.n, n_states)
-        return self._columns(self._states(nothing)).expand(*sample_shape, *self.batch_shape, -1)
+        nothing = self.root.new_zeros(1).expand(len(self.root), len(self.order), self.rows.n, self.root.shape[-1])
+        draw = self._columns(self._states(nothing, self.which.expand(self.rows.n)))
+        return draw.expand(*sample_shape, *self.batch_shape, -1)
 
     def complete(self, value: Tensor, seen: Tensor) -> Tensor:
         """`value` (n, D) with its unseen cells drawn given all the seen ones."""
-        beliefs = self._beliefs(self.leaf_logs(self.rows.filled(value, seen)))
-        return torch.where(seen, value, self._columns(self._states(beliefs)))
+        rows, which = self.rows.filled(value, seen), self.which.expand(self.rows.n)
+        states = [self._states(self._beliefs(self.leaf_logs(rows.take(i))), which[i]) for i in self._parts()]
+        return torch.where(seen, value, self._columns(torch.cat(states)))
 
     # ---- from the leaves to the root, and back
 
@@ -92,10 +96,9 @@ class Tree(TorchDistribution):
             beliefs = beliefs.index_add(1, self.parent[begin:end], message)
         return beliefs
 
-    def _states(self, beliefs: Tensor) -> Tensor:
-        """A draw of every state (n, D), columns in their own order."""
-        rows = torch.arange(self.rows.n, device=beliefs.device)
-        which = self.which.expand(self.rows.n)
+    def _states(self, beliefs: Tensor, which: Tensor) -> Tensor:
+        """A draw of every state (n, D) in the tree of each row (n,), columns in their own order."""
+        rows = torch.arange(len(which), device=beliefs.device)
         states = [_draw(self.root[which] + beliefs[which, 0, rows])]
         for place, parent in enumerate(self.parent.tolist()[1:], start=1):
             step = self.edges[which, place - 1, states[parent]]
@@ -107,6 +110,11 @@ class Tree(TorchDistribution):
         owner = torch.tensor(self.rows.schema.owners, device=states.device)
         predictor = self.leaves[states[:, owner], torch.arange(len(owner), device=states.device)]
         return self.rows.heads(predictor).sample()
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        """The rows, as many at once as keep to memory."""
+        size = max(1, NUMBERS // (self.root.numel() * len(self.order)))
+        return torch.arange(self.rows.n, device=self.root.device).split(size)
 
     def _floors(self) -> list[tuple[int, int]]:
         """Places (begin, end) of the states that are equally far from the root, which is left out."""
