@@ -380,8 +380,8 @@ def test_given(complete_mixed: pd.DataFrame) -> None:
     holes = complete_mixed.assign(colour=complete_mixed["colour"].where(complete_mixed.index != 4))
     with pytest.warns(ZooWarning, match=r"'colour' is conditioned upon: its 1 missing cells .*first in row 4"):
         assert fitted.impute(holes).isna().sum().sum() == 1
-    with pytest.raises(UserError, match="without given columns"):
-        quick().fit(complete_mixed).sample(5, given=complete_mixed)
+    with pytest.raises(UserError, match="no column 'color' to draw at; did you mean 'colour'"):
+        quick().fit(complete_mixed).sample(5, given={"color": "red"})
 
 
 # ------------------------------------------------------------------------------------------------------------ keeping

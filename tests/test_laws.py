@@ -229,7 +229,7 @@ def test_a_rounded_column_has_masses(name, table, column, fitted):
     model = likely(fitted(name, table))
     step = model.schema[column].step
     low, high = model.schema[column].lower, model.schema[column].upper or 40
-    values = np.arange(round(low / step), round(high / step)) * step
+    values = np.arange(round(low / step), round(high / step) + 1) * step
     frame = pd.DataFrame({c: values if c == column else np.nan for c in model.schema.names})
     scores = score(model, model.rows(frame), 200)
     masses = np.exp(scores.log_likelihood) * step

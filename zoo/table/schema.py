@@ -249,6 +249,13 @@ class Schema(BaseModel):
         return self.width + len(self.numeric)
 
     @cached_property
+    def owners(self) -> tuple[int, ...]:
+        """Position in the row of the column that each entry of a predictor with scales belongs to."""
+        n, plain = len(self.numeric), len(self.numeric) + len(self.binary)
+        blocks = zip([*range(plain, len(self.modelled)), *self.spiked], self.blocks, strict=True)
+        return (*range(plain), *(j for j, size in blocks for _ in range(size)), *range(n))
+
+    @cached_property
     def n_features(self) -> int:
         """Features of a row as a network reads it: values, one-hot levels and atoms, then a flag for each column."""
         return self.width + len(self.modelled)
