@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from zoo.guides.exact import exact
-from zoo.guides.globals import RowGuide
+from zoo.guides.globals import VIEWS, RowGuide
 from zoo.guides.normal import MeanField
 from zoo.networks.zuko_parts import coupling_flow
 from zoo.sites import Sites
@@ -29,8 +29,9 @@ class Flow(MeanField):
         transforms: int = 3,
         hidden: Sequence[int] = (64,),
         guide: RowGuide = exact,
+        views: int = VIEWS,
     ):
-        super().__init__(schema, program, sites, guide)
+        super().__init__(schema, program, sites, guide, views)
         self.flow = coupling_flow(self.size, transforms, hidden)
 
     def posterior(self) -> Any:

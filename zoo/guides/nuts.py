@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.errors import UserError
 from zoo.guides.exact import exact
-from zoo.guides.globals import Globals, RowGuide
+from zoo.guides.globals import VIEWS, Globals, RowGuide
 from zoo.log_weights import log_weights
 from zoo.rows.rows import Rows
 from zoo.sites import Sites
@@ -43,8 +43,9 @@ class Nuts(Globals):
         chains: int = 2,
         depth: int = 8,
         guide: RowGuide = exact,
+        views: int = VIEWS,
     ):
-        super().__init__(schema, program, sites, guide)
+        super().__init__(schema, program, sites, guide, views)
         if not self.size:
             raise UserError("guide nuts draws global latents, and this program has none", "use another guide")
         if self.rows is not None and not getattr(self.rows, "exact", False):
