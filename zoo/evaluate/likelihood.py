@@ -195,7 +195,7 @@ def _monte_carlo(log_w: Tensor) -> Tensor:
 def k_hat(log_w: Tensor) -> np.ndarray:
     """Pareto shape of the upper tail of each row's weights (particles, n): (n,). Vehtari et al. 2024.
 
-    Zero where the largest weights are alike within `ALIKE`; at most `K_HAT_WORST`, that of one weight beyond all others.
+    Zero where the largest weights are alike within `ALIKE`; at most `K_HAT_WORST`, of one weight beyond all others.
     """
     from arviz_stats.base import array_stats
 
