@@ -398,7 +398,7 @@ def sample(
     check_target(output)
     values = assignments(given)
     estimator = Estimator.load(run, models_file)
-    known = [column.name for column in estimator.schema_.given_columns]
+    known = [column.name for column in estimator.schema_.conditions]
     for name in values:
         if known and name not in known:
             raise UserError(f"--given {name}: this run is not conditional upon {name!r}", nearest(name, known))

@@ -20,6 +20,7 @@ from zoo.arguments import pairs_in, seconds_in, seed_in, whole
 from zoo.errors import UserError, quiet
 from zoo.evaluate import posterior
 from zoo.evaluate.clusters import Clusters
+from zoo.evaluate.fixed import draws_of_globals
 from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.likelihood import Scores, score
 from zoo.evaluate.stability import Stability, stability
@@ -313,8 +314,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     def sample(self, n_samples: int = 1, seed: int | None = None, given: Any = None) -> pd.DataFrame:
         """Rows drawn from the fitted density, in the table's units and dtypes.
 
-        given: a table of the columns conditioned upon, or their values by name, cycled over the draws; needed where
-        the model has such columns, which are then columns of the draws too.
+        given: a table of the columns conditioned upon, and of the groups, or their values by name, cycled over the
+        draws, which then have these columns too. It is needed where the model has columns conditioned upon; rows
+        whose group is not said, or missing, are of a group never seen.
         """
         model, n = self._fitted, whole(n_samples, "n_samples")
         seed = self.seed if seed is None else seed_in(seed)
@@ -334,6 +336,19 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             blank[group.name] = None
         extra = frame[[c for c in frame if c not in blank]].reset_index(drop=True)
         return self._fitted.rows(pd.concat([blank, extra], axis=1))
+
+    def posterior(self, draws: int = 1000, seed: int | None = None) -> dict[str, np.ndarray]:
+        """Draws (draws, ...) of the parameters that have a prior, by the name of their site in the program.
+
+        They are in the units of the fit, not of the table: columns after their transform, less the mean, in standard
+        deviations; groups in the order of the column's levels, the last one a group never seen.
+        """
+        model, draws = self._fitted, whole(draws, "draws")
+        if not model.sites.globals:
+            what = f"model {self.model!r} is a point: its parameters have no posterior"
+            raise UserError(what, "fit one whose parameters have priors, as bayesian-gmm")
+        found = draws_of_globals(model, draws, self.seed if seed is None else seed_in(seed))
+        return {name: values.cpu().numpy() for name, values in found.items()}
 
     def impute(self, X: Any, draws: int | None = None, particles: int = 100, spread: bool = False) -> Any:
         """The table with its missing cells filled in; index, columns and dtypes stay.

@@ -1,4 +1,5 @@
-"""Values of the columns that a model is conditional upon: as they are given to draw at, and as they come back."""
+"""Values of the columns that a model is conditional upon, groups among them: as they are given to draw at, and as they
+come back."""
 
 from __future__ import annotations
 
@@ -21,14 +22,15 @@ def given_table(given: Any, schema: Schema) -> pd.DataFrame:
 
     Raises UserError where a column is left out, or has a level that the model knows nothing of.
     """
-    columns = schema.given_columns
-    if not columns:
+    columns, group = schema.given_columns, schema.role("group")
+    if not columns and group is None:
         raise UserError("this model was fitted without given columns", "fit with given=[...] (--given)")
     if given is None:
         needs = f"this model is conditional: sampling needs values of {', '.join(c.name for c in columns)}"
         raise UserError(needs, f"give given= (--given '{columns[0].name}=...')")
     frame = read_table(_spread(given) if isinstance(given, Mapping) else given)
-    for column in columns:
+    # beside given columns, rows may leave their group open
+    for column in columns if group is None or (columns and group.name not in frame) else (*columns, group):
         _check(frame, column)
     return frame
 
@@ -56,7 +58,9 @@ def with_given(drawn: pd.DataFrame, given: pd.DataFrame, schema: Schema) -> pd.D
     """Draws with the values that they were drawn at, cycled, columns in the order of the table."""
     cycle = np.arange(len(drawn)) % len(given)
     out = {name: drawn[name] for name in drawn}
-    for column in schema.given_columns:
+    for column in schema.conditions:
+        if column.name not in given:
+            continue
         series = given[column.name]
         values = numeric_values(series, column) if column.is_number else level_codes(series, column)
         missing = np.isnan(values)[cycle]
@@ -67,7 +71,7 @@ def with_given(drawn: pd.DataFrame, given: pd.DataFrame, schema: Schema) -> pd.D
 
 def warn_unfilled(frame: pd.DataFrame, schema: Schema) -> None:
     """Say which missing cells stay, because the model has no density of their columns."""
-    for column in schema.given_columns:
+    for column in schema.conditions:
         missing = np.flatnonzero(Cells(frame[column.name]).missing)
         if len(missing):
             what = f"column {column.name!r} is conditioned upon: its {len(missing)} missing cells cannot be filled"
