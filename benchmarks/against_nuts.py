@@ -222,7 +222,9 @@ def main() -> None:
             shares: dict[str, list[float]] = {}
             for seed in range(arguments.coverage):
                 frame, truth = case.simulate(np.random.default_rng(1000 + seed))
-                for what, share in covered(posterior(case, frame, guide, more)[0], truth).items():
+                one = covered(posterior(case, frame, guide, more)[0], truth)
+                print(name, guide, seed, one, flush=True)
+                for what, share in one.items():
                     shares.setdefault(what, []).append(share)
             cover = {k: [float(np.mean(v)), float(np.std(v, ddof=1) / len(v) ** 0.5)] for k, v in shares.items()}
             add(program=name, guide=guide, tables=arguments.coverage, coverage=cover)
