@@ -84,7 +84,7 @@ def test_the_right_family_comes_near_the_truth(model, generator, settings):
         ("dpmm", GaussianMixture, {"components": 8}, {}),
         ("bayesian-ppca", Factors, {"dim": 3, "program.noise": "column"}, {}),
         ("grouped-gmm", Grouped, {"components": 3}, {"group": "group"}),
-        ("grouped-ppca", GroupedCentres, {"dim": 1}, {"group": "group"}),
+        ("grouped-ppca", GroupedCentres, {"dim": 1, "program.noise": "column"}, {"group": "group"}),
     ],
 )
 def test_the_right_family_with_priors_comes_near_the_truth(model, generator, settings, options):
