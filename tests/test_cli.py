@@ -877,6 +877,15 @@ def test_values_given_come_back(away: Path) -> None:
     assert "its 120 missing cells cannot be filled" in worked(zoo("impute", "run", "holes.csv")).err
 
 
+def test_draws_of_a_group_say_it(away: Path) -> None:
+    settings = ("--set", "components=2", "--set", "restarts=1")
+    worked(zoo("fit", "grouped-gmm", "p.csv", "-o", "run", "--group", "species", *settings, *QUICK))
+    drawn = pd.read_csv(io.StringIO(worked(zoo("sample", "run", "-n", 5, "--given", "species=Adelie")).out))
+    assert set(drawn["species"]) == {"Adelie"}
+    assert "species" not in pd.read_csv(io.StringIO(worked(zoo("sample", "run", "-n", 5)).out))
+    assert "did you mean 'Adelie'?" in zoo("sample", "run", "--given", "species=Adely").err
+
+
 def test_a_grid_says_what_it_chose(away: Path) -> None:
     said = worked(zoo("fit", "gmm", "p.csv", "-o", "run", "--set", "components={grid=[1,2]}", *QUICK))
     assert said.err.count("components = ") == 2

@@ -772,6 +772,18 @@ def test_a_correlated_posterior_is_found(guide, build):
     np.testing.assert_allclose(np.cov(u.T), truth, atol=0.2)
 
 
+def test_more_latents_than_are_correlated_are_independent(build):
+    """Each is then as wide as it is given the other: less than its marginal."""
+    frame = pd.DataFrame({"x": [0.2, 0.9, 1.6]})
+    codec = Codec(infer_schema(frame, kinds={"x": "continuous"}))
+    model = build(user("sum", "correlated", {"use": "multivariate", "most": 1}), frame, codec=codec)
+    fit(model, model.rows(frame), settings=FitSettings(steps=1000, learning_rate=0.03))
+    with torch.no_grad(), scope(0):
+        u = torch.stack([model.guide.posterior().sample() for _ in range(4000)]).numpy()
+    precision = np.eye(2) + len(frame)
+    np.testing.assert_allclose(np.cov(u.T), np.diag(1 / np.diag(precision)), atol=0.05)
+
+
 def two_latents(rows):
     """A cluster, and a second discrete latent whose prior depends on it."""
     table = torch.tensor([[0.6, 0.4], [0.1, 0.9], [0.5, 0.5]], dtype=torch.float64).log()

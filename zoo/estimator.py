@@ -20,6 +20,7 @@ from zoo.arguments import names_in, pairs_in, seconds_in, seed_in, whole
 from zoo.errors import UserError, nearest, quiet
 from zoo.evaluate import posterior
 from zoo.evaluate.clusters import Clusters
+from zoo.evaluate.fixed import draws_of_globals
 from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.likelihood import Scores, score
 from zoo.evaluate.stability import Stability, stability
@@ -331,8 +332,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         """Rows drawn from the fitted density, in the table's units and dtypes.
 
         given: a table of values to draw at, or values by name, cycled over the draws. Columns that the model is
-        conditional upon are needed, its group and columns that it models may be there: the others are then drawn given
-        these (exactly where the model can, else by importance), and those given are columns of the draws too.
+        conditional upon are needed; without its group, rows are of one never seen. Named columns that it models are
+        conditioned upon too: the others are drawn given these, exactly where the model can, else by importance (of a
+        table, where the model has no columns that must be given). What is given are columns of the draws.
         """
         model, n = self._fitted, whole(n_samples, "n_samples")
         seed = self.seed if seed is None else seed_in(seed)
@@ -354,6 +356,19 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         names += [group.name] if group is not None and group.name not in frame else []
         blank = pd.DataFrame({name: pd.Series([np.nan] * len(frame), dtype=object) for name in names})
         return self._fitted.rows(pd.concat([blank, frame], axis=1))
+
+    def posterior(self, draws: int = 1000, seed: int | None = None) -> dict[str, np.ndarray]:
+        """Draws (draws, ...) of the parameters that have a prior, by the name of their site in the program.
+
+        They are in the units of the fit, not of the table: columns after their transform, less the mean, in standard
+        deviations; groups in the order of the column's levels, the last one a group never seen.
+        """
+        model, draws = self._fitted, whole(draws, "draws")
+        if not model.sites.globals:
+            what = f"model {self.model!r} is a point: its parameters have no posterior"
+            raise UserError(what, "fit one whose parameters have priors, as bayesian-gmm")
+        found = draws_of_globals(model, draws, self.seed if seed is None else seed_in(seed))
+        return {name: values.cpu().numpy() for name, values in found.items()}
 
     def impute(self, X: Any, draws: int | None = None, particles: int = 100, spread: bool = False) -> Any:
         """The table with its missing cells filled in; index, columns and dtypes stay.

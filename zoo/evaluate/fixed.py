@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyro.poutine as poutine
 import torch
+from torch import Tensor
 
 from zoo.guides.globals import VIEWS
 from zoo.scope import scope
@@ -35,6 +36,13 @@ class Fixed:
 
     def bound(self, complete: bool = True) -> Bound:
         return self._bound(complete)
+
+
+def draws_of_globals(model: Model, draws: int, seed: int = SEED) -> dict[str, Tensor]:
+    """Draws (draws, ...) of every latent that belongs to no row, by the name of its site."""
+    with scope(seed):
+        every = [Fixed(model).values for _ in range(draws)]
+    return {name: torch.stack([values[name] for values in every]) for name in (every[0] if every else {})}
 
 
 def views(model: Any, draws: int = 0) -> list[Any]:

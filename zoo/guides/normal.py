@@ -53,13 +53,27 @@ class MeanField(Point):
 
 
 class Multivariate(MeanField):
-    """u ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower). Its size is the square of the number of latents."""
+    """u ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower). Its size is the square of the number of latents.
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact, views: int = VIEWS):
+    most    latents up to which they are correlated; more are independent, as under `normal`
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        program: nn.Module,
+        sites: Sites,
+        most: int = 2000,
+        guide: RowGuide = exact,
+        views: int = VIEWS,
+    ):
         super().__init__(schema, program, sites, guide, views)
-        self.lower = nn.Parameter(torch.zeros(self.size, self.size, dtype=torch.float64))
+        many = self.size if self.size <= most else 0
+        self.lower = nn.Parameter(torch.zeros(many, many, dtype=torch.float64))
 
     def posterior(self) -> Any:
+        if not self.lower.numel():
+            return super().posterior()
         eye = torch.eye(self.size, dtype=torch.float64, device=self.loc.device)
         return dist.MultivariateNormal(self.loc, scale_tril=self.scale[:, None] * (eye + self.lower.tril(-1)))
 

@@ -188,7 +188,7 @@ class Rows:
         """Rows without data, for drawing: n of them, or as many as here with their `given` and `group`."""
         if n is None:
             return replace(self, cells=None, complete=True)
-        zeros = torch.zeros(n, dtype=torch.long, device=self.given.device)
+        ones = torch.ones(n, dtype=torch.long, device=self.given.device)
         given = torch.zeros(n, self.schema.given, device=self.given.device)
         return replace(
             self,
@@ -197,8 +197,8 @@ class Rows:
             cells=None,
             complete=True,
             given=given,
-            group=zeros,
-            weight=zeros.double() + 1,
+            group=self.schema.groups * ones,
+            weight=ones.double(),
             copies=1,
         )
 

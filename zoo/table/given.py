@@ -29,7 +29,7 @@ def given_table(given: Any, schema: Schema) -> pd.DataFrame:
     frame = read_table(_spread(given) if isinstance(given, Mapping) else given)
     if not len(frame):
         raise UserError("there is no row of values to draw at", "give at least one")
-    known = {c.name: c for c in (*columns, *schema.modelled, *_group(schema))}
+    known = {c.name: c for c in (*schema.conditions, *schema.modelled)}
     for name in frame:
         if name not in known and isinstance(given, Mapping):
             raise UserError(f"no column {name!r} to draw at", nearest(str(name), known))
@@ -37,16 +37,15 @@ def given_table(given: Any, schema: Schema) -> pd.DataFrame:
         if column.name not in frame:
             got = ", ".join(map(str, frame.columns))
             raise UserError(f"sampling needs a value of {column.name!r}, and got {got}", "give it too")
-    frame = frame[[name for name in known if name in frame]]
+    whole_table = not isinstance(given, Mapping) and bool(schema.conditions)
+    names = [c.name for c in schema.conditions] if whole_table else known
+    got = ", ".join(map(str, frame.columns))
+    frame = frame[[name for name in names if name in frame]]
+    if not frame.shape[1]:
+        raise UserError(f"no column of the model to draw at, only {got}", f"the model has {', '.join(known)}")
     for name in frame:
-        if name not in {c.name for c in _group(schema)}:
-            _check(frame, known[str(name)])
+        _check(frame, known[str(name)])
     return frame
-
-
-def _group(schema: Schema) -> tuple[Column, ...]:
-    group = schema.role("group")
-    return () if group is None else (group,)
 
 
 def _spread(given: Mapping[Any, Any]) -> dict[Any, list[Any]]:
@@ -68,13 +67,10 @@ def with_given(drawn: pd.DataFrame, given: pd.DataFrame, schema: Schema) -> pd.D
     """Draws with the values that they were drawn at, cycled, columns in the order of the table."""
     cycle = np.arange(len(drawn)) % len(given)
     out = {name: drawn[name] for name in drawn}
-    for column in (*schema.given_columns, *_group(schema)):
+    for column in schema.conditions:
         if column.name not in given:
             continue
         series = given[column.name]
-        if column.role == "group":
-            out[column.name] = series.iloc[cycle].set_axis(drawn.index)
-            continue
         values = numeric_values(series, column) if column.is_number else level_codes(series, column)
         missing = np.isnan(values)[cycle]
         cells = restored(np.nan_to_num(values)[cycle], column)
@@ -84,7 +80,7 @@ def with_given(drawn: pd.DataFrame, given: pd.DataFrame, schema: Schema) -> pd.D
 
 def warn_unfilled(frame: pd.DataFrame, schema: Schema) -> None:
     """Say which missing cells stay, because the model has no density of their columns."""
-    for column in schema.given_columns:
+    for column in schema.conditions:
         missing = np.flatnonzero(Cells(frame[column.name]).missing)
         if len(missing):
             what = f"column {column.name!r} is conditioned upon: its {len(missing)} missing cells cannot be filled"

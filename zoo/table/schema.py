@@ -208,6 +208,12 @@ class Schema(BaseModel):
         return tuple(c for c in self.columns if c.role == "given" and c.kind != "ignored")
 
     @cached_property
+    def conditions(self) -> tuple[Column, ...]:
+        """What a row is drawn at: the columns conditioned upon, and the one of the groups."""
+        group = self.role("group")
+        return self.given_columns if group is None else (*self.given_columns, group)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.modelled)
 
