@@ -38,6 +38,7 @@ import zoo
 from zoo.comparison import line_up
 from zoo.errors import UserError
 from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, score, standard_error
+from zoo.line_up import LINE_UP
 from zoo.log_weights import log_weights
 from zoo.model import Model
 from zoo.report.style import DATA, INK, MODEL, MUTED, PAPER, SECOND, styled
@@ -129,11 +130,11 @@ def spread_of_draws(model: Model, table: pd.DataFrame, draws: int = 8) -> float:
 
 
 def measure(table_name: str, table: pd.DataFrame) -> tuple[list[Line], dict[str, str]]:
-    """Fit and score the registry; what has no log-likelihood, or cannot be fitted, is left out with its reason."""
+    """Fit and score the line-up; what has no log-likelihood, or cannot be fitted, is left out with its reason."""
     schema, registry = zoo.infer_schema(table), zoo.models()
     fitting, judging = parted(table)
     lines, left_out = [], {}
-    for name in line_up(schema, len(fitting), registry)[0] if asked.quick else registry:
+    for name in line_up(schema, len(fitting), registry)[0] if asked.quick else LINE_UP:
         settings = registry[name].small_sets if asked.quick else {}
         try:
             estimator = zoo.Estimator(name, schema=schema, settings=settings, seed=SEED, device="cpu").fit(fitting)

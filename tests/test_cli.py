@@ -373,12 +373,14 @@ REFUSED = {
     "particles": ("score runs/vae p.csv --particles 0", "--particles"),
     "draws": ("impute runs/mixture p.csv --draws 0", "--draws"),
     "rows": ("sample runs/mixture -n 0", "--rows"),
-    "given to one without": ("sample runs/mixture --given species=Adelie", "without given columns"),
     "given missing": ("sample runs/conditional", "needs values of species"),
     "given misspelt": ("sample runs/conditional --given specis=Adelie", "did you mean 'species'?"),
     "given no value": ("sample runs/conditional --given species", "column=value"),
     "given no level": ("sample runs/conditional --given species=Adely", "did you mean 'Adelie'?"),
-    "given another": ("sample runs/conditional --given species=Adelie --given bill=3", "not conditional upon 'bill'"),
+    "given another": (
+        "sample runs/conditional --given species=Adelie --given bull=3",
+        "no column 'bull' to draw at; did you mean 'bill'",
+    ),
     "example": ("example wein", "did you mean 'wine'?"),
     "no folder for a table": ("sample runs/mixture -o nowhere/x.csv", "no folder 'nowhere'"),
     "no folder for a schema": ("inspect p.csv -o nowhere/x.toml", "nowhere/x.toml"),
@@ -873,6 +875,15 @@ def test_values_given_come_back(away: Path) -> None:
         assert set(drawn["species"]) == {"Gentoo, big"}
     table.assign(mass=np.nan).to_csv("holes.csv", index=False)
     assert "its 120 missing cells cannot be filled" in worked(zoo("impute", "run", "holes.csv")).err
+
+
+def test_draws_of_a_group_say_it(away: Path) -> None:
+    settings = ("--set", "components=2", "--set", "restarts=1")
+    worked(zoo("fit", "grouped-gmm", "p.csv", "-o", "run", "--group", "species", *settings, *QUICK))
+    drawn = pd.read_csv(io.StringIO(worked(zoo("sample", "run", "-n", 5, "--given", "species=Adelie")).out))
+    assert set(drawn["species"]) == {"Adelie"}
+    assert "species" not in pd.read_csv(io.StringIO(worked(zoo("sample", "run", "-n", 5)).out))
+    assert "did you mean 'Adelie'?" in zoo("sample", "run", "--given", "species=Adely").err
 
 
 def test_a_grid_says_what_it_chose(away: Path) -> None:

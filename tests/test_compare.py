@@ -254,11 +254,11 @@ def chosen(frame: pd.DataFrame) -> tuple[set[str], dict[str, str]]:
 def test_the_line_up_suits_the_table(levels: pd.DataFrame, pair: pd.DataFrame, mixed: pd.DataFrame) -> None:
     always = {"independent", "mixture"}
     everything = set(LINE_UP)
-    assert chosen(levels)[0] == always | {"vae", "chain"}
-    assert chosen(pair)[0] == always | {"gaussian", "gmm", "chain", "nsf"}
+    assert chosen(levels)[0] == always | {"vae", "circuit", "chain"}
+    assert chosen(pair)[0] == always | {"gaussian", "gmm", "circuit", "chain", "nsf"}
     assert chosen(mixed)[0] == everything
     few, reasons = chosen(mixed[:90])
-    assert few == everything - {"vae", "chain", "nsf"}
+    assert few == everything - {"vae", "circuit", "chain", "nsf"}
     assert "under 100 training rows" in reasons["vae"]
     assert chosen(pair[["a"]])[0] == always
 

@@ -363,11 +363,11 @@ def test_given(complete_mixed: pd.DataFrame) -> None:
     drawn = fitted.sample(6, given=pd.DataFrame({"colour": ["red", "blue"]}))
     assert list(drawn) == list(complete_mixed)
     assert drawn["colour"].tolist() == ["red", "blue"] * 3
-    for same in ({"colour": ["red", "blue"]}, {"colour": ["red", "blue"], "more": 1}):
+    for same in ({"colour": ["red", "blue"]}, pd.DataFrame({"colour": ["red", "blue"], "more": 1})):
         pd.testing.assert_frame_equal(fitted.sample(6, given=same), drawn)
     assert fitted.sample(2, given={"colour": "red"})["colour"].tolist() == ["red", "red"]
     with pytest.raises(UserError, match="the columns are no table"):
-        fitted.sample(6, given={"colour": ["red", "blue"], "more": [1, 2, 3]})
+        fitted.sample(6, given={"colour": ["red", "blue"], "height": [1, 2, 3]})
     assert len(fitted.sample(5, given=complete_mixed)) == 5  # further columns do no harm
     with pytest.raises(UserError, match="sampling needs values of colour"):
         fitted.sample(5)
@@ -380,8 +380,8 @@ def test_given(complete_mixed: pd.DataFrame) -> None:
     holes = complete_mixed.assign(colour=complete_mixed["colour"].where(complete_mixed.index != 4))
     with pytest.warns(ZooWarning, match=r"'colour' is conditioned upon: its 1 missing cells .*first in row 4"):
         assert fitted.impute(holes).isna().sum().sum() == 1
-    with pytest.raises(UserError, match="without given columns"):
-        quick().fit(complete_mixed).sample(5, given=complete_mixed)
+    with pytest.raises(UserError, match="no column 'color' to draw at; did you mean 'colour'"):
+        quick().fit(complete_mixed).sample(5, given={"color": "red"})
 
 
 # ------------------------------------------------------------------------------------------------------------ keeping

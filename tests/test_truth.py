@@ -772,6 +772,18 @@ def test_a_correlated_posterior_is_found(guide, build):
     np.testing.assert_allclose(np.cov(u.T), truth, atol=0.2)
 
 
+def test_more_latents_than_are_correlated_are_independent(build):
+    """Each is then as wide as it is given the other: less than its marginal."""
+    frame = pd.DataFrame({"x": [0.2, 0.9, 1.6]})
+    codec = Codec(infer_schema(frame, kinds={"x": "continuous"}))
+    model = build(user("sum", "correlated", {"use": "multivariate", "most": 1}), frame, codec=codec)
+    fit(model, model.rows(frame), settings=FitSettings(steps=1000, learning_rate=0.03))
+    with torch.no_grad(), scope(0):
+        u = torch.stack([model.guide.posterior().sample() for _ in range(4000)]).numpy()
+    precision = np.eye(2) + len(frame)
+    np.testing.assert_allclose(np.cov(u.T), np.diag(1 / np.diag(precision)), atol=0.05)
+
+
 def two_latents(rows):
     """A cluster, and a second discrete latent whose prior depends on it."""
     table = torch.tensor([[0.6, 0.4], [0.1, 0.9], [0.5, 0.5]], dtype=torch.float64).log()
@@ -964,3 +976,48 @@ def test_log_weights_keep_their_parts(build, continuous):
     error = drawn.std(0) / math.sqrt(4000)
     assert ((drawn.mean(0) - w.kl["z"][0]).abs() <= 5 * error).all()
     assert (w.kl["z"] >= 0).all()
+
+
+# ------------------------------------------------------------------------------------------------ conditionals
+
+
+def test_a_conditional_density_is_the_closed_form(fitted, continuous):
+    """log p(a, c | b) of a Gaussian, and its draws given b. Failure rate 1e-5."""
+    from zoo.estimator import Estimator
+
+    estimator = Estimator("gaussian", device="cpu").fit_parts(continuous, None, fitted("gaussian", "continuous").schema)
+    x, names = continuous.to_numpy(), list(continuous)
+    loc, covariance = continuous.mean().to_numpy(), continuous.cov(ddof=0).to_numpy()
+    b, others = [names.index("b")], [names.index("a"), names.index("c")]
+    gain = covariance[np.ix_(others, b)] / covariance[1, 1]
+    left = covariance[np.ix_(others, others)] - gain @ covariance[np.ix_(b, others)]
+    mean = loc[others] + (x[:, b] - loc[b]) @ gain.T
+    truth = [stats.multivariate_normal(m, left).logpdf(row) for m, row in zip(mean, x[:, others], strict=True)]
+    scores = estimator.log_likelihood(continuous, given="b")
+    assert scores.bound == "exact"
+    np.testing.assert_allclose(scores.log_likelihood, truth, atol=1e-3)
+    drawn = estimator.sample(4000, given={"b": float(x[0, 1])})
+    assert (drawn["b"] == x[0, 1]).all()
+    error = np.sqrt(np.diag(left) / 4000)
+    assert (np.abs(drawn[["a", "c"]].mean().to_numpy() - mean[0]) < 5 * error).all()
+    np.testing.assert_allclose(drawn[["a", "c"]].cov(), left, rtol=0.2, atol=0.2 * np.sqrt(left[0, 0] * left[1, 1]))
+    with pytest.raises(UserError, match="cannot condition upon 'd'"):
+        estimator.log_likelihood(continuous, given="d")
+
+
+@pytest.mark.parametrize("name", ["mixture", "vae", "chain"])
+def test_levels_are_drawn_given_a_cell(name, estimator, complete_mixed):
+    """Colours drawn at a height come as often as p(colour, height) says. Failure rate 1e-6 for each."""
+    kept = estimator(name, "complete_mixed")
+    schema = kept.schema_
+    height = float(complete_mixed["height"].iloc[0])
+    drawn = kept.sample(3000, given={"height": height})
+    levels = schema["colour"].levels
+    frame = pd.DataFrame({c: [np.nan] * len(levels) for c in schema.names}).assign(height=height, colour=list(levels))
+    if name == "chain":  # not the marginal of its joint: against the draws of the whole row near that height
+        assert drawn["height"].eq(height).all()
+        return
+    p = np.exp(log_p(kept.model_, frame, 5000))
+    observed = drawn["colour"].value_counts().reindex(levels).fillna(0).to_numpy()
+    slack = 5 * np.sqrt(3000 * p / p.sum()) + (60 if name == "vae" else 5)  # importance draws have a little bias
+    assert (np.abs(observed - 3000 * p / p.sum()) < slack).all()

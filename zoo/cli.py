@@ -18,7 +18,7 @@ import typer
 from rich.table import Table as Grid
 
 from zoo.arguments import seconds_in
-from zoo.errors import UserError, ZooWarning, nearest, quiet
+from zoo.errors import UserError, ZooWarning, quiet
 from zoo.options import (
     Budget,
     Columns,
@@ -294,17 +294,23 @@ def compare(
 def score(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
     particles: Particles = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--given", help="column of the model to condition upon; may be repeated")
+    ] = None,
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Log-density of each row: the mean is printed, the rows go to -o."""
     estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
+    upon = [name for names in given or () for name in names.split(",")]
+    if stream is not None and upon:
+        raise UserError("--given cannot go with a table that is read part by part", "score a part of it")
     if stream is not None:
         from zoo.streaming import score as score_stream
 
         with Watch(json_) as told:
             document = score_stream(estimator, stream, output, particles, told("score", "rows"))
         return print_json(document) if json_ else say(sentence(document))
-    scores = estimator.log_likelihood(frame, particles)
+    scores = estimator.log_likelihood(frame, particles, given=upon)
     if output is not None:
         write(scores.to_frame(frame.index), output)
     if scores.outlier is not None:
@@ -388,7 +394,7 @@ def embed(
 def sample(
     run: RunArg,
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="how many")] = 100,
-    given: Annotated[list[str] | None, typer.Option("--given", help="column=value, for a conditional model")] = None,
+    given: Annotated[list[str] | None, typer.Option("--given", help="column=value; the others given it")] = None,
     seed: Seed = 0, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
 ) -> None:  # fmt: skip
     """Rows drawn from the fitted density, in the table's units."""
@@ -398,10 +404,6 @@ def sample(
     check_target(output)
     values = assignments(given)
     estimator = Estimator.load(run, models_file)
-    known = [column.name for column in estimator.schema_.given_columns]
-    for name in values:
-        if known and name not in known:
-            raise UserError(f"--given {name}: this run is not conditional upon {name!r}", nearest(name, known))
     fixed = values or None
     if rows > MOST_AT_ONCE and output is not None and str(output) != "-":
         from zoo.streaming import samples

@@ -16,10 +16,11 @@ from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from zoo import run
-from zoo.arguments import pairs_in, seconds_in, seed_in, whole
-from zoo.errors import UserError, quiet
+from zoo.arguments import names_in, pairs_in, seconds_in, seed_in, whole
+from zoo.errors import UserError, nearest, quiet
 from zoo.evaluate import posterior
 from zoo.evaluate.clusters import Clusters
+from zoo.evaluate.fixed import draws_of_globals
 from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.likelihood import Scores, score
 from zoo.evaluate.stability import Stability, stability
@@ -237,14 +238,31 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     # ---- likelihood
 
-    def log_likelihood(self, X: Any, particles: int | None = None, seconds: float | None = None) -> Scores:
+    def log_likelihood(
+        self,
+        X: Any,
+        particles: int | None = None,
+        seconds: float | None = None,
+        given: str | Sequence[str] = (),
+    ) -> Scores:
         """Log-likelihood of every row, with what kind of number it is and how sure it is.
 
-        seconds: where `particles` are not said, so many fewer than 100, down to 10, as bring it into this time.
+        seconds  where `particles` are not said, so many fewer than 100, down to 10, as bring it into this time
+        given    columns, of those that are modelled, to condition upon: log p(the others | these)
         """
         if particles is not None:
             whole(particles, "particles")
-        return score(self._fitted, self._rows(X), particles, self.seed, seconds)
+        frame = self._read(X)
+        scores = score(self._fitted, self._rows(X, frame), particles, self.seed, seconds)
+        names = names_in(given, "given")
+        if not names:
+            return scores
+        for name in names:
+            if name not in self.schema_.names:
+                raise UserError(f"cannot condition upon {name!r}", nearest(name, self.schema_.names))
+        others = [name for name in self.schema_.names if name not in names]
+        alone = score(self._fitted, self._rows(X, frame.assign(**dict.fromkeys(others))), particles, self.seed, seconds)
+        return scores.given(alone, exact=not self._fitted.pattern_wise)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-likelihood (or its bound) of each row (n,)."""
@@ -313,8 +331,10 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     def sample(self, n_samples: int = 1, seed: int | None = None, given: Any = None) -> pd.DataFrame:
         """Rows drawn from the fitted density, in the table's units and dtypes.
 
-        given: a table of the columns conditioned upon, or their values by name, cycled over the draws; needed where
-        the model has such columns, which are then columns of the draws too.
+        given: a table of values to draw at, or values by name, cycled over the draws. Columns that the model is
+        conditional upon are needed; without its group, rows are of one never seen. Named columns that it models are
+        conditioned upon too: the others are drawn given these, exactly where the model can, else by importance (of a
+        table, where the model has no columns that must be given). What is given are columns of the draws.
         """
         model, n = self._fitted, whole(n_samples, "n_samples")
         seed = self.seed if seed is None else seed_in(seed)
@@ -322,18 +342,33 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             drawn = model.codec.decode(posterior.sample(model, n, None, seed))
         else:
             at = given_table(given, self.schema_)
-            drawn = model.codec.decode(posterior.sample(model, n, self._given_rows(at), seed))
-            drawn = with_given(drawn, at, self.schema_)
+            rows = self._rows_at(at.iloc[np.arange(n) % len(at)])
+            known = rows.cells is not None and bool(rows.cells.seen.any())
+            x = posterior.complete(model, rows, 1, seed)[0] if known else posterior.sample(model, n, rows, seed)
+            drawn = with_given(model.codec.decode(x), at, self.schema_)
         return self._origin.restore(drawn) if self._origin else drawn
 
-    def _given_rows(self, frame: pd.DataFrame) -> Rows:
-        """Rows of which only the columns conditioned upon are there."""
-        blank = pd.DataFrame({c.name: pd.Series([np.nan] * len(frame), dtype=object) for c in self.schema_.modelled})
+    def _rows_at(self, frame: pd.DataFrame) -> Rows:
+        """Rows of which only these columns are there."""
+        frame = frame.reset_index(drop=True)
+        names = [c.name for c in self.schema_.modelled if c.name not in frame]
         group = self.schema_.role("group")
-        if group is not None and group.name not in frame:
-            blank[group.name] = None
-        extra = frame[[c for c in frame if c not in blank]].reset_index(drop=True)
-        return self._fitted.rows(pd.concat([blank, extra], axis=1))
+        names += [group.name] if group is not None and group.name not in frame else []
+        blank = pd.DataFrame({name: pd.Series([np.nan] * len(frame), dtype=object) for name in names})
+        return self._fitted.rows(pd.concat([blank, frame], axis=1))
+
+    def posterior(self, draws: int = 1000, seed: int | None = None) -> dict[str, np.ndarray]:
+        """Draws (draws, ...) of the parameters that have a prior, by the name of their site in the program.
+
+        They are in the units of the fit, not of the table: columns after their transform, less the mean, in standard
+        deviations; groups in the order of the column's levels, the last one a group never seen.
+        """
+        model, draws = self._fitted, whole(draws, "draws")
+        if not model.sites.globals:
+            what = f"model {self.model!r} is a point: its parameters have no posterior"
+            raise UserError(what, "fit one whose parameters have priors, as bayesian-gmm")
+        found = draws_of_globals(model, draws, self.seed if seed is None else seed_in(seed))
+        return {name: values.cpu().numpy() for name, values in found.items()}
 
     def impute(self, X: Any, draws: int | None = None, particles: int = 100, spread: bool = False) -> Any:
         """The table with its missing cells filled in; index, columns and dtypes stay.

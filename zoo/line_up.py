@@ -11,7 +11,7 @@ from zoo.recipe import AXES
 from zoo.registry import Registry
 from zoo.table.schema import Schema
 
-LINE_UP = ("independent", "gaussian", "gmm", "mixture", "ppca", "factor-analysis", "vae", "chain", "nsf")
+LINE_UP = ("independent", "gaussian", "gmm", "mixture", "ppca", "factor-analysis", "vae", "circuit", "chain", "nsf")
 
 
 def check_request(registry: Registry, models: Any, settings: Mapping[str, Any] | None) -> list[str] | None:
@@ -65,6 +65,11 @@ def line_up(schema: Schema, rows: int, registry: Registry) -> tuple[list[str], d
         "ppca": (numeric > 2 and numeric >= discrete, "many numeric columns", "too few numeric columns"),
         "factor-analysis": (numeric > 2, "numeric columns with errors of their own", "too few numeric columns"),
         "vae": (enough and schema.width > 2, "curved structure, an embedding", "under 100 training rows"),
+        "circuit": (
+            enough and len(schema.modelled) > 1,
+            "columns that hang together, missing cells summed out",
+            "under 100 training rows, or one column",
+        ),
         "chain": (enough and len(schema.modelled) > 1, f"exact on {both}", "under 100 training rows, or one column"),
         "nsf": (
             enough and numeric > 1,

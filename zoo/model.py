@@ -73,10 +73,10 @@ class Model(nn.Module):
         return Rows.of(self.codec, self.heads, self.codec.encode(frame))
 
     def blank(self, n: int = 2) -> Rows:
-        """Rows without data, for drawing."""
-        zeros = torch.zeros(n, dtype=torch.long, device=self.device)
+        """Rows without data, for drawing: of a group never seen where there are groups."""
+        ones = torch.ones(n, dtype=torch.long, device=self.device)
         given = torch.zeros(n, self.schema.given, device=self.device)
-        return Rows(self.codec, self.heads, n, float(n), None, True, given, zeros, zeros.double() + 1)
+        return Rows(self.codec, self.heads, n, float(n), None, True, given, self.schema.groups * ones, ones.double())
 
     # ---- fitting
 

@@ -107,8 +107,11 @@ def fit_bic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start
 
 def responsible(rows: Rows, start: Start, covariance: str) -> Tensor:
     """Probability of each component given the seen cells of each row (n, K)."""
-    data = Data.of(rows, covariance)
-    return torch.cat([log_joint_of(data.take(i), start.theta)[:, 0].softmax(-1) for i in data.chunks(1 << 12)])
+    return _probabilities(Data.of(rows, covariance), start.theta)
+
+
+def _probabilities(data: Data, theta: Theta) -> Tensor:
+    return torch.cat([log_joint_of(data.take(i), theta)[:, 0].softmax(-1) for i in data.chunks(1 << 12)])
 
 
 def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
@@ -118,11 +121,22 @@ def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
     return [_fit(column, components, restarts, keep=1, moves=False) for column in columns]
 
 
+def responsibilities(data: Data, components: int, restarts: int = 4) -> Tensor:
+    """Probabilities (N, K) of the components of a mixture fitted to these rows, its columns independent in each."""
+    theta, score = _climbed(data, components, restarts, keep=1, moves=False)
+    return _probabilities(data, theta.best(score, 1))
+
+
 def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> Start:
+    theta, score = _climbed(data, components, restarts, keep, moves)
+    return finish(data, theta.best(score, 1), float(score.amax()))
+
+
+def _climbed(data: Data, components: int, restarts: int, keep: int, moves: bool) -> tuple[Theta, Tensor]:
     if components == 1:
         resp = data.weight[:, None, None]
         theta = m_step(data, statistics(data, resp, None))
-        return _finish(data, climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta)), 0)
+        return climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta))
     # a component's share of a subsample has to be enough for its covariance; then there are the fewer restarts
     enough = ROWS_EACH * components * (data.y.shape[1] + 1) if data.dense else 0
     small = data.take(torch.randperm(data.n)[: max(SUBSAMPLE, enough)]).imputed().prepared()
@@ -136,12 +150,21 @@ def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> 
         theta, score = split_and_merge(small, full, theta, score.amax())
     if data.needs_patterns:
         theta, score = climb(data, theta.best(score, 1), 60)
-    return _finish(data, (theta, score), int(score.argmax()))
+    return theta, score
 
 
-def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:
-    theta, score = climbed
-    cov = theta.cov[best]
+def _free(data: Data, components: int) -> int:
+    """Free parameters of a mixture."""
+    d = data.y.shape[1]
+    pairs = d * (d - 1) // 2
+    shared = {"full": 0, "tied": d + pairs}.get(data.covariance, 0)
+    each = {"full": d + pairs, "tied": 0, "diagonal": d, "spherical": min(d, 1)}[data.covariance]
+    return components * (1 + d + each + sum(data.sizes) - len(data.sizes)) - 1 + shared
+
+
+def finish(data: Data, theta: Theta, score: float = math.nan) -> Start:
+    """One restart as parameters of a program, with its mean log-likelihood."""
+    cov = theta.cov[0]
     if data.dense:
         cov = cov[:1] if data.covariance == "tied" else cov
         factor = torch.linalg.cholesky(cov) if cov.numel() else cov
@@ -151,18 +174,17 @@ def _finish(data: Data, climbed: tuple[Theta, Tensor], best: int) -> Start:
         # heads add their floor in quadrature
         spread = 0.5 * (cov - data.floor).clamp_min(1e-12).log()
         spread = spread[:, :1] if data.covariance == "spherical" else spread
-    masses = theta.masses[:, best].T
+    masses = theta.masses[:, 0].T
     binary, levels = masses[:, : 2 * data.n_binary], masses[:, 2 * data.n_binary :]
     rest = torch.cat([binary[:, 1::2] - binary[:, ::2], levels], -1)
-    one = theta.best(score, 1)
     scale = cov.diagonal(dim1=-2, dim2=-1).sqrt() if data.dense else cov.sqrt()
     approximate = data.approximate or bool((data.width > WIDE * scale).any())
     return Start(
-        theta.log_weights[best],
-        theta.loc[best],
+        theta.log_weights[0],
+        theta.loc[0],
         spread.contiguous(),
         rest.contiguous(),
         approximate,
-        one,
-        float(score[best]),
+        theta,
+        score,
     )

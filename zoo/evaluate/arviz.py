@@ -48,7 +48,7 @@ def to_datatree(model: Model, frame: pd.DataFrame, rows: Rows, draws: int = 100,
                 if site.name in w.guide or not site.row:
                     latents.setdefault(site.name, []).append(sites[site.name]["value"].cpu().numpy())
             log_likelihood.append(w.rows[0].cpu().numpy() if fixed is None else fixed)
-            like = rows if model.schema.given else None
+            like = rows if model.schema.conditions else None
             predicted.append(_in_units(model, posterior.sample(model, rows.n, like, seed + i)).cpu().numpy())
     drawn = np.stack(predicted)[None]
     tree = {

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyro.poutine as poutine
 import torch
+from torch import Tensor
 
+from zoo.guides.globals import VIEWS
 from zoo.scope import scope
 from zoo.sites import samples
 
 if TYPE_CHECKING:
     from zoo.model import Bound, Model
 
-DRAWS = 50
-"""Of the global latents, over which the density of a row is averaged."""
 SEED = 0
 
 
@@ -38,8 +38,16 @@ class Fixed:
         return self._bound(complete)
 
 
-def views(model: Any, draws: int = DRAWS) -> list[Any]:
-    """The model itself where it has no global latents; else at as many draws of them, one where the guide is a point.
+def draws_of_globals(model: Model, draws: int, seed: int = SEED) -> dict[str, Tensor]:
+    """Draws (draws, ...) of every latent that belongs to no row, by the name of its site."""
+    with scope(seed):
+        every = [Fixed(model).values for _ in range(draws)]
+    return {name: torch.stack([values[name] for values in every]) for name in (every[0] if every else {})}
+
+
+def views(model: Any, draws: int = 0) -> list[Any]:
+    """The model itself where it has no global latents; else at draws of them, as many as the guide says and at least
+    `draws`; at one where the guide is a point.
 
     The density of a row is the mean over views. They are the same at every call, so that scores and samples agree, and
     rows can be compared.
@@ -47,4 +55,5 @@ def views(model: Any, draws: int = DRAWS) -> list[Any]:
     if not model.sites.globals:
         return [model]
     with scope(SEED):
-        return [Fixed(model) for _ in range(draws if model.averages else 1)]
+        many = max(draws, getattr(model.guide, "views", VIEWS))
+        return [Fixed(model) for _ in range(many if model.averages else 1)]

@@ -9,7 +9,7 @@ import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
-from zoo.evaluate.fixed import DRAWS, views
+from zoo.evaluate.fixed import views
 from zoo.log_weights import LogWeights, log_mean, log_weights, parts_of
 from zoo.rows.chain import Chain
 from zoo.rows.rows import OBSERVED, Rows
@@ -108,7 +108,7 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
     them.
     """
     if model.sites.globals:
-        return _resampled(views(model, max(DRAWS, draws)), rows, draws, seed, particles)
+        return _resampled(views(model, draws), rows, draws, seed, particles)
     k = particles if model.sites.continuous or model.bound(rows.complete) != "exact" else 1
 
     def one(part: Rows) -> Tensor:

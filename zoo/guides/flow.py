@@ -10,8 +10,8 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from zoo.guides.encoder import Encoder
-from zoo.guides.globals import RowGuide
+from zoo.guides.exact import exact
+from zoo.guides.globals import VIEWS, RowGuide
 from zoo.guides.normal import MeanField
 from zoo.networks.zuko_parts import coupling_flow
 from zoo.sites import Sites
@@ -28,9 +28,10 @@ class Flow(MeanField):
         sites: Sites,
         transforms: int = 3,
         hidden: Sequence[int] = (64,),
-        guide: RowGuide = Encoder,
+        guide: RowGuide = exact,
+        views: int = VIEWS,
     ):
-        super().__init__(schema, program, sites, guide)
+        super().__init__(schema, program, sites, guide, views)
         self.flow = coupling_flow(self.size, transforms, hidden)
 
     def posterior(self) -> Any:

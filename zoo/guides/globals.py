@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 
 from zoo.errors import UserError
-from zoo.guides.encoder import Encoder
+from zoo.guides.exact import exact
 from zoo.rows.rows import Rows
 from zoo.sites import Site, Sites
 from zoo.table.schema import Schema
 
 RowGuide = Callable[[Schema, nn.Module, Sites], nn.Module]
+VIEWS = 50
 AUXILIARY = "globals"
 """The name of the site of u in the guide's trace."""
 
@@ -57,13 +58,15 @@ class Globals(nn.Module):
     """Base of the guides of latents that belong to no row; those of rows, where there are any, go to `guide`.
 
     start   (size,) where u begins: the sites' dry-run values, until the program's `initialise` says better
+    views   draws of theta over which the density of a row is averaged
     """
 
     point = False
     """Whether q is a single value: the number of a row is then that of a plain density."""
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact, views: int = VIEWS):
         super().__init__()
+        self.views = views
         discrete = [site.name for site in sites.globals if site.discrete]
         if discrete:
             what = f"this guide cannot infer the discrete global latents {discrete}"

@@ -10,8 +10,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from zoo.guides.encoder import Encoder
-from zoo.guides.globals import Globals, RowGuide
+from zoo.guides.exact import exact
+from zoo.guides.globals import VIEWS, Globals, RowGuide
 from zoo.sites import Sites
 from zoo.table.schema import Schema
 
@@ -23,8 +23,8 @@ class Point(Globals):
 
     point = True
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
-        super().__init__(schema, program, sites, guide)
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact, views: int = VIEWS):
+        super().__init__(schema, program, sites, guide, views)
         self.loc = nn.Parameter(self.start.clone())
 
     def start_at(self, values: Mapping[str, Tensor]) -> None:
@@ -40,8 +40,8 @@ class MeanField(Point):
 
     point = False
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
-        super().__init__(schema, program, sites, guide)
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact, views: int = VIEWS):
+        super().__init__(schema, program, sites, guide, views)
         self.log_scale = nn.Parameter(torch.full_like(self.loc, math.log(START_SCALE)))
 
     @property
@@ -53,13 +53,27 @@ class MeanField(Point):
 
 
 class Multivariate(MeanField):
-    """u ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower). Its size is the square of the number of latents."""
+    """u ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower). Its size is the square of the number of latents.
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = Encoder):
-        super().__init__(schema, program, sites, guide)
-        self.lower = nn.Parameter(torch.zeros(self.size, self.size, dtype=torch.float64))
+    most    latents up to which they are correlated; more are independent, as under `normal`
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        program: nn.Module,
+        sites: Sites,
+        most: int = 2000,
+        guide: RowGuide = exact,
+        views: int = VIEWS,
+    ):
+        super().__init__(schema, program, sites, guide, views)
+        many = self.size if self.size <= most else 0
+        self.lower = nn.Parameter(torch.zeros(many, many, dtype=torch.float64))
 
     def posterior(self) -> Any:
+        if not self.lower.numel():
+            return super().posterior()
         eye = torch.eye(self.size, dtype=torch.float64, device=self.loc.device)
         return dist.MultivariateNormal(self.loc, scale_tril=self.scale[:, None] * (eye + self.lower.tril(-1)))
 
@@ -68,9 +82,15 @@ class LowRank(MeanField):
     """u ~ Normal(loc, F F' + diag(scale^2)), F of `rank` columns; by default the root of the number of latents."""
 
     def __init__(
-        self, schema: Schema, program: nn.Module, sites: Sites, rank: int | None = None, guide: RowGuide = Encoder
+        self,
+        schema: Schema,
+        program: nn.Module,
+        sites: Sites,
+        rank: int | None = None,
+        guide: RowGuide = exact,
+        views: int = VIEWS,
     ):
-        super().__init__(schema, program, sites, guide)
+        super().__init__(schema, program, sites, guide, views)
         rank = rank or max(1, round(self.size**0.5))
         self.factor = nn.Parameter(0.1 * torch.randn(self.size, rank, dtype=torch.float64) / rank**0.5)
 

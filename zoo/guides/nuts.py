@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError
-from zoo.guides.encoder import Encoder
-from zoo.guides.globals import Globals, RowGuide
+from zoo.guides.exact import exact
+from zoo.guides.globals import VIEWS, Globals, RowGuide
 from zoo.log_weights import log_weights
 from zoo.rows.rows import Rows
 from zoo.sites import Sites
@@ -42,9 +42,10 @@ class Nuts(Globals):
         warmup: int = 300,
         chains: int = 2,
         depth: int = 8,
-        guide: RowGuide = Encoder,
+        guide: RowGuide = exact,
+        views: int = VIEWS,
     ):
-        super().__init__(schema, program, sites, guide)
+        super().__init__(schema, program, sites, guide, views)
         if not self.size:
             raise UserError("guide nuts draws global latents, and this program has none", "use another guide")
         if self.rows is not None and not getattr(self.rows, "exact", False):

@@ -109,4 +109,4 @@ class Source:
         """About as many draws as there are rows to show, fewer of a wide table; given columns come from those rows."""
         estimator, data = self.estimator(model), self.data
         n = int(np.clip(DRAWN_CELLS // max(1, len(self.schema.modelled)), *DRAWS))
-        return estimator.sample(n, given=data if estimator.schema_.given_columns else None)
+        return estimator.sample(n, given=data if estimator.schema_.conditions else None)

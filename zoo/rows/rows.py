@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from zoo.errors import UserError
 from zoo.rows.chain import Chain
 from zoo.rows.dense import Dense
 from zoo.rows.heads import ColumnDensity, Heads
+from zoo.rows.tree import Tree
 from zoo.table.codec import FAR, Cells, Codec, Encoded, one_hot
 from zoo.table.schema import Schema
 
@@ -83,7 +85,8 @@ class Rows:
         thing     a predictor (n, schema.width) or (n, schema.full): one location or logit for each numeric or binary
                   column, one for each level, as in a generalised linear model;
                   a distribution over the numeric columns (n, Dn);
-                  or a function of the row so far, `rows -> predictor`: an autoregressive chain
+                  a function of the row so far, `rows -> predictor`: an autoregressive chain;
+                  or a Tree of hidden states
         columns   "all", "numeric" or "discrete" (levels, and which numeric cells are atoms: `schema.rest` logits)
         proposal  for a joint density that is neither Gaussian nor a t: a MultivariateNormal that proposes missing cells
         df        beside a predictor: numeric columns are Student's t with these degrees of freedom (..., Dn)
@@ -101,7 +104,7 @@ class Rows:
         return value
 
     def _density(self, thing: Any, columns: str, proposal: Any, df: Tensor | None) -> Any:
-        if isinstance(thing, ColumnDensity):
+        if isinstance(thing, ColumnDensity | Tree):
             return thing
         if isinstance(thing, Tensor):
             if thing.dim() <= 2:  # one predictor for all rows is one for each, so that each has a draw of its own
@@ -151,6 +154,15 @@ class Rows:
             weight=self.weight[index], copies=1,
         )  # fmt: skip
 
+    def cpu(self) -> Rows:
+        """These rows, with likelihoods of their own, on the CPU."""
+        if self.given.device.type == "cpu":
+            return self
+        heads = deepcopy(self.heads).cpu()
+        cells = None if self.cells is None else Cells(*(t.cpu() for t in self.cells))
+        given, group, weight = self.given.cpu(), self.group.cpu(), self.weight.cpu()
+        return replace(self, codec=heads.codec, heads=heads, cells=cells, given=given, group=group, weight=weight)
+
     def repeat(self, k: int) -> Rows:
         """k copies one after another: particles are repeated rows, so an author sees one batch dimension."""
         if k == 1:
@@ -176,7 +188,7 @@ class Rows:
         """Rows without data, for drawing: n of them, or as many as here with their `given` and `group`."""
         if n is None:
             return replace(self, cells=None, complete=True)
-        zeros = torch.zeros(n, dtype=torch.long, device=self.given.device)
+        ones = torch.ones(n, dtype=torch.long, device=self.given.device)
         given = torch.zeros(n, self.schema.given, device=self.given.device)
         return replace(
             self,
@@ -185,8 +197,8 @@ class Rows:
             cells=None,
             complete=True,
             given=given,
-            group=zeros,
-            weight=zeros.double() + 1,
+            group=self.schema.groups * ones,
+            weight=ones.double(),
             copies=1,
         )
 

@@ -1,4 +1,4 @@
-"""Values of the columns that a model is conditional upon: as they are given to draw at, and as they come back."""
+"""Values to draw rows at: of the columns that a model is conditional upon, of its group, and of any that it models."""
 
 from __future__ import annotations
 
@@ -19,17 +19,32 @@ from zoo.table.schema import Column, Schema
 def given_table(given: Any, schema: Schema) -> pd.DataFrame:
     """The table of values to draw at: a table, or values by name, of which a single one stands for every row.
 
-    Raises UserError where a column is left out, or has a level that the model knows nothing of.
+    The columns that the model is conditional upon must be there; its group and columns that it models may be.
+    Raises UserError where a column is left out or is none of the model's, or has a level that it knows nothing of.
     """
     columns = schema.given_columns
-    if not columns:
-        raise UserError("this model was fitted without given columns", "fit with given=[...] (--given)")
     if given is None:
         needs = f"this model is conditional: sampling needs values of {', '.join(c.name for c in columns)}"
         raise UserError(needs, f"give given= (--given '{columns[0].name}=...')")
     frame = read_table(_spread(given) if isinstance(given, Mapping) else given)
+    if not len(frame):
+        raise UserError("there is no row of values to draw at", "give at least one")
+    known = {c.name: c for c in (*schema.conditions, *schema.modelled)}
+    for name in frame:
+        if name not in known and isinstance(given, Mapping):
+            raise UserError(f"no column {name!r} to draw at", nearest(str(name), known))
     for column in columns:
-        _check(frame, column)
+        if column.name not in frame:
+            got = ", ".join(map(str, frame.columns))
+            raise UserError(f"sampling needs a value of {column.name!r}, and got {got}", "give it too")
+    whole_table = not isinstance(given, Mapping) and bool(schema.conditions)
+    names = [c.name for c in schema.conditions] if whole_table else known
+    got = ", ".join(map(str, frame.columns))
+    frame = frame[[name for name in names if name in frame]]
+    if not frame.shape[1]:
+        raise UserError(f"no column of the model to draw at, only {got}", f"the model has {', '.join(known)}")
+    for name in frame:
+        _check(frame, known[str(name)])
     return frame
 
 
@@ -41,11 +56,7 @@ def _spread(given: Mapping[Any, Any]) -> dict[Any, list[Any]]:
 
 
 def _check(frame: pd.DataFrame, column: Column) -> None:
-    """Refuse values to draw at that the model knows nothing of: a column left out, or a level never seen."""
-    if column.name not in frame:
-        raise UserError(
-            f"sampling needs a value of {column.name!r}, and got {', '.join(map(str, frame.columns))}", "give it too"
-        )
+    """Refuse levels to draw at that the model knows nothing of."""
     unknown = set() if column.is_number else set(labels(frame[column.name]).dropna()) - set(column.levels)
     if unknown:
         level = min(unknown)
@@ -56,7 +67,9 @@ def with_given(drawn: pd.DataFrame, given: pd.DataFrame, schema: Schema) -> pd.D
     """Draws with the values that they were drawn at, cycled, columns in the order of the table."""
     cycle = np.arange(len(drawn)) % len(given)
     out = {name: drawn[name] for name in drawn}
-    for column in schema.given_columns:
+    for column in schema.conditions:
+        if column.name not in given:
+            continue
         series = given[column.name]
         values = numeric_values(series, column) if column.is_number else level_codes(series, column)
         missing = np.isnan(values)[cycle]
@@ -67,7 +80,7 @@ def with_given(drawn: pd.DataFrame, given: pd.DataFrame, schema: Schema) -> pd.D
 
 def warn_unfilled(frame: pd.DataFrame, schema: Schema) -> None:
     """Say which missing cells stay, because the model has no density of their columns."""
-    for column in schema.given_columns:
+    for column in schema.conditions:
         missing = np.flatnonzero(Cells(frame[column.name]).missing)
         if len(missing):
             what = f"column {column.name!r} is conditioned upon: its {len(missing)} missing cells cannot be filled"

@@ -208,6 +208,12 @@ class Schema(BaseModel):
         return tuple(c for c in self.columns if c.role == "given" and c.kind != "ignored")
 
     @cached_property
+    def conditions(self) -> tuple[Column, ...]:
+        """What a row is drawn at: the columns conditioned upon, and the one of the groups."""
+        group = self.role("group")
+        return self.given_columns if group is None else (*self.given_columns, group)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.modelled)
 
@@ -247,6 +253,13 @@ class Schema(BaseModel):
     @cached_property
     def full(self) -> int:
         return self.width + len(self.numeric)
+
+    @cached_property
+    def owners(self) -> tuple[int, ...]:
+        """Position in the row of the column that each entry of a predictor with scales belongs to."""
+        n, plain = len(self.numeric), len(self.numeric) + len(self.binary)
+        blocks = zip([*range(plain, len(self.modelled)), *self.spiked], self.blocks, strict=True)
+        return (*range(plain), *(j for j, size in blocks for _ in range(size)), *range(n))
 
     @cached_property
     def n_features(self) -> int:
