@@ -8,29 +8,30 @@ import torch
 from torch import Tensor
 
 from zoo.em.data import Data, Theta
-from zoo.em.steps import ROUGH, climb, log_joint_of, raced
+from zoo.em.steps import ROUGH, climb, log_joint_of, mean_log, raced
 
-MOVES, ROUNDS = 12, 3
+MOVES, ROUNDS, FAILED = 12, 20, 3
 AT_ONCE = 4000  # rows on which so many moves are tried; on more, fewer
 
 
 def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tuple[Theta, Tensor]:
     """Merge two components that share rows, split one that fits its rows badly, climb; keep what is better.
 
-    Many such moves are tried at once on the subsample, and the best one on all rows, until one fails. Ueda et al. 2000.
+    Many such moves are tried at once on the subsample, and the best one on all rows, until `FAILED` fail. Ueda et
+    al. 2000.
     """
     moves = max(4, MOVES * AT_ONCE // max(small.n, AT_ONCE))
+    failed = 0
     for _ in range(ROUNDS):
-        if data.late:
+        if data.late or failed == FAILED:
             break
+        failed += 1
         tried, value = raced(small, _moved(small, theta, moves), (moves, 4), (max(1, moves // 3), 8))
-        # as many iterations without a move are what a move has to beat: the subsample is not all rows
-        if value.amax() < climb(small, theta, 12)[1][0]:
-            break
+        if value.amax() < mean_log(small, theta)[0]:
+            continue
         better, new = climb(data, tried.best(value, 1), 200, ROUGH)
-        if new[0] < score + 1e-4:
-            break
-        theta, score = better, new[0]
+        if new[0] > score + 1e-4:
+            theta, score, failed = better, new[0], 0
     return climb(data, theta, 200)
 
 
