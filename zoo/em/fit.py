@@ -153,15 +153,6 @@ def _climbed(data: Data, components: int, restarts: int, keep: int, moves: bool)
     return theta, score
 
 
-def _free(data: Data, components: int) -> int:
-    """Free parameters of a mixture."""
-    d = data.y.shape[1]
-    pairs = d * (d - 1) // 2
-    shared = {"full": 0, "tied": d + pairs}.get(data.covariance, 0)
-    each = {"full": d + pairs, "tied": 0, "diagonal": d, "spherical": min(d, 1)}[data.covariance]
-    return components * (1 + d + each + sum(data.sizes) - len(data.sizes)) - 1 + shared
-
-
 def finish(data: Data, theta: Theta, score: float = math.nan) -> Start:
     """One restart as parameters of a program, with its mean log-likelihood."""
     cov = theta.cov[0]

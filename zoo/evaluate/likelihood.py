@@ -28,8 +28,6 @@ K_HAT_ROWS = 200
 FEWEST_FOR_K_HAT = 25
 K_HAT_GOOD = 0.7
 K_HAT_WORST = 10.0
-ALIKE = 0.01
-"""Share of the largest weight by which the tail may differ, and no tail at all is to be seen."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,7 @@ def _monte_carlo(log_w: Tensor) -> Tensor:
 def k_hat(log_w: Tensor) -> np.ndarray:
     """Pareto shape of the upper tail of each row's weights (particles, n): (n,). Vehtari et al. 2024.
 
-    Zero where the largest weights are alike within `ALIKE`; at most `K_HAT_WORST`, of one weight beyond all others.
+    Zero where the largest weights are all alike; `K_HAT_WORST` at most, which is that of one weight beyond all others.
     """
     from arviz_stats.base import array_stats
 
@@ -206,7 +204,7 @@ def k_hat(log_w: Tensor) -> np.ndarray:
     tail = int(count / 5 if count <= 225 else 3 * math.sqrt(count))
     weights = np.sort(np.exp(values - values.max(1, keepdims=True)), 1)
     excess = weights[:, -tail:] - weights[:, -tail - 1, None]
-    out = np.where(excess[:, -1] > ALIKE, K_HAT_WORST, 0.0)
+    out = np.where(excess[:, -1] > 1e-9, K_HAT_WORST, 0.0)
     fits = (out > 0) & (excess[:, int(tail / 4 + 0.5) - 1] > 0)
     if fits.any():  # arviz takes the weights of leave-one-out: 1 / likelihood
         out[fits] = np.asarray(array_stats.psislw(-values[fits], axis=-1)[1]).clip(max=K_HAT_WORST)
