@@ -17,7 +17,7 @@ import pyro.poutine as poutine
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Independent, kl_divergence
 
 from zoo.rows.rows import Rows
 from zoo.sites import is_row, samples
@@ -58,6 +58,7 @@ class LogWeights:
     prior       log p(z) by site, guide: log q(z | x) by site
     kl          KL(q || p) by site where it has a closed form, else log q - log p at the draw; log q alone where the
                 prior depends on a summed latent, since it is then part of `likelihood`
+    each        the closed forms among `kl`, by coordinate of the site: (particles, rows, dim)
     joint       (enumerated dims ..., particles * rows) before the sum: which cluster a row belongs to
     dims        dimension of each enumerated site in `joint`
     globals     log p - log q of the latents that belong to no row, a scalar: apart, since it is counted once
@@ -67,6 +68,7 @@ class LogWeights:
     prior: dict[str, Tensor]
     guide: dict[str, Tensor]
     kl: dict[str, Tensor]
+    each: dict[str, Tensor]
     joint: Tensor
     dims: dict[str, int]
     globals: Tensor
@@ -113,6 +115,7 @@ def _merged(each: list[LogWeights], order: Tensor, particles: int) -> LogWeights
         named([w.prior for w in each]),
         named([w.guide for w in each]),
         named([w.kl for w in each]),
+        {name: torch.cat([w.each[name] for w in each], 1)[:, order] for name in each[0].each},
         beside(joint).flatten(-2),
         each[0].dims,
         each[0].globals,
@@ -147,8 +150,10 @@ def _log_weights(
             globals_ = globals_ - log.sum()
     shape = (particles, n)
     summed = joint.flatten(0, -2).logsumexp(0) if joint.dim() > 1 else joint
+    each = {name: _kl(q[name]["fn"], p[name]["fn"], many.n) for name in prior if name in guided}
+    known = {name: value for name, value in each.items() if value is not None}
     kl = {
-        name: _kl(q[name]["fn"], p[name]["fn"], log - prior[name]) if name in prior else log
+        name: known[name].sum(-1) if name in known else log - prior[name] if name in prior else log
         for name, log in guided.items()
     }
     return LogWeights(
@@ -156,6 +161,7 @@ def _log_weights(
         {k: v.expand(many.n).reshape(shape) for k, v in prior.items()},
         {k: v.expand(many.n).reshape(shape) for k, v in guided.items()},
         {k: v.expand(many.n).reshape(shape) for k, v in kl.items()},
+        {k: v.reshape(*shape, -1) for k, v in known.items()},
         joint,
         summing.dims,
         globals_,
@@ -163,13 +169,15 @@ def _log_weights(
     )
 
 
-def _kl(q: Any, p: Any, draw: Tensor) -> Tensor:
-    """KL(q || p) for each row in closed form where torch knows one, else its one-draw estimate."""
+def _kl(q: Any, p: Any, n: int) -> Tensor | None:
+    """KL(q || p) of each row by coordinate (n, dim) where torch knows a closed form; dim is 1 where they hang
+    together."""
+    apart = isinstance(q, Independent) and isinstance(p, Independent) and len(q.event_shape) == len(p.event_shape) == 1
     try:
-        value: Tensor = kl_divergence(q, p)
+        value: Tensor = kl_divergence(q.base_dist, p.base_dist) if apart else kl_divergence(q, p)[..., None]
     except NotImplementedError:
-        return draw
-    return value if value.shape == draw.shape or value.dim() == 0 else draw
+        return None
+    return value.expand(n, -1) if value.dim() <= 2 else None
 
 
 def log_mean(log_w: Tensor) -> Tensor:

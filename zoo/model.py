@@ -54,6 +54,8 @@ class Model(nn.Module):
             if self.heads.log_df is not None:
                 self.heads.log_df.requires_grad_(self.heads.called)
             self.guide = recipe.resolve("guide")(codec.schema, self.program, self.sites)
+            if hasattr(self.program, "met"):
+                self.program.met(self.guide)
             self.objective = recipe.resolve("objective")()
             self._check_guide()
         self.eval()
@@ -108,6 +110,9 @@ class Model(nn.Module):
 
     def bound(self, complete: bool = True) -> Bound:
         """What this model's number on a table is; `complete`: no cell of that table is missing."""
+        withdrawn: Bound | None = getattr(self.objective, "bound", None)
+        if withdrawn is not None:
+            return withdrawn
         return "estimate" if self.averages else self.bound_of_rows(complete)
 
     @property
@@ -138,7 +143,12 @@ class Model(nn.Module):
 
     @property
     def verbs(self) -> list[str]:
-        able = {"cluster": self.sites.clusters, "embed": self.sites.embeds}
+        able = {
+            "score": self.bound() != "none",
+            "cluster": self.sites.clusters,
+            "embed": self.sites.embeds,
+            "sample": getattr(self.objective, "draws", True),
+        }
         return [verb for verb in VERBS if able.get(verb, True)]
 
     def _check_guide(self) -> None:

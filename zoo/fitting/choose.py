@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.errors import UserError
 from zoo.evaluate.likelihood import score
-from zoo.fitting.loop import Fitted, Progress, fit
+from zoo.fitting.loop import Fitted, Progress, fit, validation_score
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import Source
 from zoo.model import Model
@@ -224,7 +224,10 @@ def _made(recipe: Recipe, codec: Codec) -> Model:
 
 
 def _validation(model: Model, validation: Encoded) -> float:
-    return score(model, Rows.of(model.codec, model.heads, validation), TRIAL_PARTICLES).mean
+    rows = Rows.of(model.codec, model.heads, validation)
+    if model.bound() == "none":
+        return validation_score(model, rows)
+    return score(model, rows, TRIAL_PARTICLES).mean
 
 
 def _shortened(recipe: Recipe) -> Recipe:

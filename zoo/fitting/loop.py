@@ -16,6 +16,7 @@ from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Source
 from zoo.fitting.step import EagerStep, Step
 from zoo.log_weights import log_weights
+from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 
@@ -80,7 +81,7 @@ def fit(
                 for parameter in frozen:
                     parameter.requires_grad_(False)
                 batches = source or InMemory(train)
-                _Loop(model, batches, validation, settings, deadline, progress, started, fitted).run()
+                _Loop(model, train, batches, validation, settings, deadline, progress, started, fitted).run()
             finally:
                 for parameter in frozen:
                     parameter.requires_grad_(True)
@@ -93,6 +94,7 @@ class _Loop:
     def __init__(
         self,
         model: Model,
+        train: Rows,
         source: Source,
         validation: Rows | None,
         settings: FitSettings,
@@ -101,7 +103,8 @@ class _Loop:
         started: float,
         fitted: Fitted,
     ):
-        self.model, self.source, self.validation, self.settings = model, source, validation, settings
+        self.model, self.train, self.source = model, train, source
+        self.validation, self.settings = validation, settings
         self.deadline, self.progress, self.started, self.fitted = deadline, progress, started, fitted
         self.per_epoch = math.ceil(source.n / settings.batch)
         self.planned = settings.epochs * self.per_epoch if settings.epochs else settings.steps
@@ -109,6 +112,7 @@ class _Loop:
         self.turns = list(model.objective.turns(model))
         self.steps: list[Step] = [EagerStep(t, settings.learning_rate, settings.clip) for t in self.turns]
         self.best, self.best_state, self.waited = -math.inf, _snapshot(model), 0
+        self.begun: set[int] = set()
 
     def run(self) -> None:
         self.fitted.tier = self.steps[0].tier
@@ -137,19 +141,32 @@ class _Loop:
     def _take(self, step: int, index: Tensor, rows: Rows) -> Tensor:
         loss = torch.zeros(())
         for turn, move in zip(self.turns, self.steps, strict=True):
-            if step % turn.every:
+            if not turn.moves(step, step / self.planned):
                 continue
+            self._begin(turn)
             loss, norm = move(rows)
             if not torch.isfinite(loss + norm):
                 self.model.load_state_dict(self.best_state)
                 raise explain(self.model, rows, index, step + 1)
         return loss
 
+    def _begin(self, turn: Turn) -> None:
+        """A stage that starts from what is fitted by now: what was best before is no measure of it."""
+        if turn.begin is None or id(turn) in self.begun:
+            return
+        self.begun.add(id(turn))
+        self.model.eval()
+        with torch.no_grad():
+            turn.begin(self.train)
+        self.model.train()
+        self._validate_start()
+
     def _schedule(self, step: int) -> None:
         share = step / self.planned
         if self.settings.schedule == "cosine":
-            for move in self.steps:
-                move.set_learning_rate(self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share)))
+            for turn, move in zip(self.turns, self.steps, strict=True):
+                fall = 0.5 * (1 + math.cos(math.pi * turn.done(share)))
+                move.set_learning_rate(self.settings.learning_rate * fall)
         if hasattr(self.model.objective, "progress"):
             self.model.objective.progress.fill_(share)
 
@@ -157,6 +174,7 @@ class _Loop:
         """The start itself counts: a fit may not end below it."""
         if self.validation is not None:
             self.best = validation_score(self.model, self.validation, self.settings.seed)
+        self.best_state, self.waited = _snapshot(self.model), 0
 
     def _look(self, step: int, losses: list[Tensor]) -> None:
         look = {
@@ -178,7 +196,8 @@ class _Loop:
 
 
 def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
-    """Mean ELBO of the rows, nats per row, higher is better; the same draws at every look."""
+    """Mean over rows of what the objective validates by, higher is better; the same draws at every look."""
+    validate = getattr(model.objective, "validate", elbo_of_rows)
     was_training = model.training
     model.eval()
     total = 0.0
@@ -186,10 +205,15 @@ def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
         for index in torch.arange(rows.n).split(
             max(1, min(CHUNK, NUMBERS // max(1, rows.full)) // VALIDATION_PARTICLES)
         ):
-            w = log_weights(model.program, model.guide, rows.take(index.to(rows.given.device)), VALIDATION_PARTICLES)
-            total += float((rows.weight[index] * w.rows.mean(0)).sum())
+            part = rows.take(index.to(rows.given.device))
+            total += float((part.weight * validate(model, part, VALIDATION_PARTICLES)).sum())
     model.train(was_training)
     return total / rows.n
+
+
+def elbo_of_rows(model: Model, rows: Rows, particles: int) -> Tensor:
+    """What an objective that says nothing else validates by: the ELBO of each row (n,)."""
+    return log_weights(model.program, model.guide, rows, particles).rows.mean(0)
 
 
 def _snapshot(model: Model) -> dict[str, Tensor]:

@@ -9,7 +9,10 @@ Optional: `exact` (the row latents are drawn from their exact posterior), `point
 NAMES = {
     "none": "zoo.guides.none:NoGuide",
     "encoder": "zoo.guides.encoder:Encoder",
+    "code": "zoo.guides.encoder:Code",
+    "ladder": "zoo.guides.ladder:Bidirectional",
     "exact": "zoo.guides.exact:exact",
+    "projection": "zoo.guides.exact:Projection",
     "map": "zoo.guides.normal:Point",
     "normal": "zoo.guides.normal:MeanField",
     "multivariate": "zoo.guides.normal:Multivariate",

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pyro
+import pyro.distributions
 from pyro.distributions import MultivariateNormal
 from torch import Tensor, nn
 
+from zoo.errors import UserError
 from zoo.guides.encoder import Encoder
 from zoo.networks.mlp import MLP
 from zoo.rows.rows import Rows
@@ -34,6 +36,23 @@ class Posterior(nn.Module):
         with rows.plate():
             q = self._posterior[0](rows.once, **values)
             pyro.sample("z", q if rows.copies == 1 else _repeated(q, rows.copies))
+
+
+class Projection(nn.Module):
+    """z = (W'W)^-1 W'(x - loc) over the seen numeric cells: the posterior's limit without noise, which has no density.
+
+    The program says it (`project`).
+    """
+
+    def __init__(self, schema: Schema, program: Any, sites: Sites):
+        super().__init__()
+        if not getattr(program, "log_concave", False) or not schema.numeric:
+            raise UserError("a projection needs numeric columns and a linear map", "take network = 'linear'")
+        self._project: list[Callable[[Rows], Tensor]] = [program.project]
+
+    def forward(self, rows: Rows, **values: Tensor) -> None:
+        with rows.plate():
+            pyro.sample("z", pyro.distributions.Delta(self._project[0](rows), event_dim=1))
 
 
 def _repeated(q: MultivariateNormal, k: int) -> MultivariateNormal:

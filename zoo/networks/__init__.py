@@ -7,4 +7,5 @@ below, or "package.module:Name" in models.toml, is then legal wherever an entry 
 NAMES = {
     "linear": "zoo.networks.linear:Linear",
     "mlp": "zoo.networks.mlp:MLP",
+    "residual": "zoo.networks.residual:Residual",
 }

@@ -12,8 +12,23 @@ from zoo.rows.rows import Rows
 
 @dataclass(frozen=True)
 class Turn:
-    """One player's move: minimise `loss(rows)`, a scalar, over `parameters`, on every `every`-th step."""
+    """One player's move: minimise `loss(rows)`, a scalar, over `parameters`, on every `every`-th step.
+
+    span   share of the planned steps in which it moves, from and to: fits may have stages
+    begin  called with the training rows before its first move, where that is not the start of the fit
+    """
 
     parameters: list[nn.Parameter]
     loss: Callable[[Rows], Tensor]
     every: int = 1
+    span: tuple[float, float] = (0.0, 1.0)
+    begin: Callable[[Rows], None] | None = None
+
+    def moves(self, step: int, share: float) -> bool:
+        """Whether it moves at a step, `share` of the planned ones being done."""
+        return step % self.every == 0 and self.span[0] <= share < self.span[1]
+
+    def done(self, share: float) -> float:
+        """How much of its own span is done."""
+        first, last = self.span
+        return min(max((share - first) / (last - first), 0.0), 1.0)

@@ -22,6 +22,7 @@ NAMES = {
     "bayesian-factors": "zoo.programs.bayesian_factors:BayesianFactors",
     "class-models": "zoo.programs.class_models:ClassModels",
     "latent": "zoo.programs.latent:Latent",
+    "ladder": "zoo.programs.ladder:Ladder",
     "circuit": "zoo.programs.circuit:Circuit",
     "chain": "zoo.programs.chain:Chain",
     "spline-flow": "zoo.programs.flow:spline_flow",

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-import pyro
-import pyro.distributions as dist
 import torch
 from pyro.distributions import MultivariateNormal
 from torch import Tensor, nn
@@ -16,18 +14,22 @@ from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.networks.linear import Linear
 from zoo.networks.mlp import MLP
+from zoo.priors.normal import StandardNormal
 from zoo.programs import factor
+from zoo.rows.dense import plain
 from zoo.rows.rows import Rows
 from zoo.table.codec import FAR, Cells, one_hot
 from zoo.table.schema import Schema
 
 START_DF = 10.0
+NOISELESS = 1e-8
+"""A variance that stands for none."""
 
 
 class Latent(nn.Module):
     """A continuous latent vector decoded to every column.
 
-    z ~ Normal(0, I)                                        # dim latents
+    z ~ prior(given)                                        # dim latents; Normal(0, I) unless another prior is named
     x ~ p(. | decode(z, given))                             # one likelihood for each column
 
     noise says where the scales of numeric columns come from: "column" (one for each, the heads' own), "isotropic"
@@ -41,6 +43,7 @@ class Latent(nn.Module):
         network: Callable[[int, int], nn.Module] = MLP,
         noise: Literal["column", "isotropic", "row"] = "column",
         tails: Literal["normal", "student-t"] = "normal",
+        prior: Callable[[Schema, int], nn.Module] = StandardNormal,
     ):
         super().__init__()
         if _is_linear(network) and dim >= max(2, schema.width):
@@ -49,6 +52,7 @@ class Latent(nn.Module):
                 f"set program.dim below {max(2, schema.width)}",
             )
         self.schema, self.dim, self.noise = schema, dim, noise
+        self.prior = prior(schema, dim)
         self.decode = network(dim + schema.given, schema.full if noise == "row" else schema.width)
         if isinstance(self.decode, Linear):
             self.decode.double()
@@ -59,7 +63,7 @@ class Latent(nn.Module):
 
     def forward(self, rows: Rows) -> Tensor:
         with rows.plate():
-            z = pyro.sample("z", dist.Normal(torch.zeros(self.dim, device=rows.given.device), 1.0).to_event(1))
+            z = self.prior(rows)
             df = None if self.log_df is None else 1 + self.log_df.clamp(-20, 20).exp()
             return rows.observe(self.predict(z, rows.given), df=df)
 
@@ -78,7 +82,8 @@ class Latent(nn.Module):
     def log_concave(self) -> bool:
         """True where log p(x, z) has one mode: an affine decoder, Normal columns and levels."""
         normal = self.schema.all_normal and self.log_df is None
-        return isinstance(self.decode, Linear) and self.noise != "row" and normal
+        affine = isinstance(self.decode, Linear) and isinstance(self.prior, StandardNormal)
+        return affine and self.noise != "row" and normal
 
     @property
     def linear_gaussian(self) -> bool:
@@ -104,6 +109,16 @@ class Latent(nn.Module):
             centred = centred.clamp(-FAR, FAR)
             return factor.laplace(loadings[:n], rest, centred, precision, logits, self._labels(cells))
 
+    def project(self, rows: Rows) -> Tensor:
+        """Least-squares code (n, dim) of the seen numeric cells: what `posterior` tends to without noise."""
+        assert isinstance(self.decode, Linear)
+        assert rows.cells is not None
+        n = len(self.schema.numeric)
+        seen = plain(rows.cells).double()
+        loc = self.decode.bias[:n] + rows.given.double() @ self.decode.weight[:n, self.dim :].T
+        centred = (rows.cells.x[:, :n] - loc) * seen
+        return factor.posterior(self.decode.weight[:n, : self.dim], centred, seen / NOISELESS).loc
+
     def _paired(self, rest: Tensor) -> Tensor:
         """Logits (..., rest) with a zero before that of each binary column."""
         k = len(self.schema.binary)
@@ -120,7 +135,14 @@ class Latent(nn.Module):
         hot = torch.cat([one_hot(codes[:, j], size) for j, size in enumerate(sizes)], -1)
         return factor.Labels(hot * there, there, sizes)
 
+    def met(self, guide: nn.Module) -> None:
+        """The guide is made: a prior may be built from it."""
+        if hasattr(self.prior, "met"):
+            self.prior.met(guide)
+
     def initialise(self, rows: Rows) -> bool:
+        if hasattr(self.prior, "initialise"):
+            self.prior.initialise(rows)
         marginal = em.fit(rows, components=1, covariance="diagonal")
         if not (self.linear_gaussian and not rows.given.shape[-1]):
             self._start_at(torch.cat([marginal.loc[0], marginal.rest[0]]), marginal.spread[0])

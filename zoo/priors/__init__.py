@@ -1,0 +1,14 @@
+"""Densities of the latent vector `z` of a row. A prior is a module made as `prior(schema, dim, **settings)`; `forward(rows)`
+samples `z` (n, dim) inside the plate of rows, and other latents first if it has any (`cluster`, which is summed out).
+
+Optional: `initialise(rows)` (begin at the table), `settle(z)` (begin again at the rows' embeddings (n, dim), once the
+objective says so), `met(guide)` (called when the guide is made). To write one, copy `conditional.py`.
+"""
+
+NAMES = {
+    "normal": "zoo.priors.normal:StandardNormal",
+    "conditional": "zoo.priors.conditional:Conditional",
+    "mixture": "zoo.priors.mixture:Mixture",
+    "vamp": "zoo.priors.vamp:Vamp",
+    "flow": "zoo.priors.flow:Flow",
+}

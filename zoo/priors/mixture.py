@@ -1,0 +1,45 @@
+"""A mixture of Normals: clusters in the space of latents."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor, nn
+
+from zoo.rows.rows import Rows
+from zoo.table.schema import Schema
+
+RESTARTS = 10
+FEW = 20_000
+"""Rows that say where the clusters begin."""
+
+
+class Mixture(nn.Module):
+    """cluster ~ Categorical(weights),  z ~ Normal(loc[cluster], scale[cluster])     # Jiang et al. 2017 (VaDE)
+
+    Until it settles at the rows' embeddings every cluster is the standard Normal.
+    """
+
+    def __init__(self, schema: Schema, dim: int, components: int = 10):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.loc = nn.Parameter(torch.zeros(components, dim))
+        self.log_scale = nn.Parameter(torch.zeros(components, dim))
+
+    def forward(self, rows: Rows) -> Tensor:
+        cluster = pyro.sample("cluster", dist.Categorical(logits=self.logits))
+        scale = self.log_scale.clamp(-5, 5).exp()
+        return pyro.sample("z", dist.Normal(self.loc[cluster], scale[cluster]).to_event(1))
+
+    def settle(self, z: Tensor) -> None:
+        """Begin at the best of several EM fits to embeddings (n, dim)."""
+        few = z[torch.randperm(len(z))[:FEW]].double().cpu().numpy()
+        seed = int(torch.randint(2**31, ()))
+        k = min(len(self.logits), len(few))
+        em = GaussianMixture(k, covariance_type="diag", n_init=RESTARTS, reg_covar=1e-4, random_state=seed).fit(few)
+        with torch.no_grad():
+            self.logits[:k] = torch.from_numpy(em.weights_).log().to(self.logits)
+            self.loc[:k] = torch.from_numpy(em.means_).to(self.loc)
+            self.log_scale[:k] = 0.5 * torch.from_numpy(em.covariances_).log().to(self.log_scale)
