@@ -21,7 +21,7 @@ FLOORS = (
     ("errors",),
     ("folder", "arguments"),
     ("table", "networks", "targets", "scope"),
-    ("rows", "recipe"),
+    ("rows", "recipe", "flows"),
     ("sites", "em", "registry"),
     ("log_weights",),
     ("programs", "guides"),

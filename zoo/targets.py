@@ -27,6 +27,7 @@ PACKAGES = {
     "guide": "zoo.guides",
     "objective": "zoo.objectives",
     "network": "zoo.networks",
+    "flow": "zoo.flows",
 }
 """Where the short names of an axis are looked up. A setting that has one of these names is itself a spec."""
 
