@@ -9,7 +9,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from zoo.flows.autoregressive import Autoregressive
+from zoo.flows.autoregressive import Spline
 from zoo.flows.moved import Pulled
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
@@ -18,7 +18,7 @@ from zoo.table.schema import Schema
 class Flow(nn.Module):
     """u ~ Normal(0, I),  z = T^-1(u, given)"""
 
-    def __init__(self, schema: Schema, dim: int, flow: Callable[[int, int], nn.Module] = Autoregressive):
+    def __init__(self, schema: Schema, dim: int, flow: Callable[[int, int], nn.Module] = Spline):
         super().__init__()
         self.dim, self.flow = dim, flow(dim, schema.given)
 
