@@ -56,11 +56,11 @@ def log_p(model: Model, rows: Rows, particles: int | None = None, seed: int = 0)
 
 
 def losses(model: Model, rows: Rows, repeats: int) -> np.ndarray:
-    """The objective's loss at as many seeds, without its prior on weights, which counts once a table whatever its rows;
-    a loss that draws nothing is evaluated twice."""
+    """The objective's loss at as many seeds, without what it asks beside the bound (a prior on weights, which counts
+    once a table whatever its rows; free bits; smoothness); a loss that draws nothing is evaluated twice."""
     out: list[float] = []
     objective = copy.copy(model.objective)
-    objective.shrink = 0.0
+    objective.shrink = objective.free_bits = objective.spectral = 0.0
     for seed in range(repeats):
         with torch.no_grad(), scope(seed):
             out.append(float(objective.loss(model, rows)))

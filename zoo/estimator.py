@@ -238,6 +238,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     # ---- likelihood
 
+    @able("score")
     def log_likelihood(
         self,
         X: Any,
@@ -264,14 +265,17 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         alone = score(self._fitted, self._rows(X, frame.assign(**dict.fromkeys(others))), particles, self.seed, seconds)
         return scores.given(alone, exact=not self._fitted.pattern_wise)
 
+    @able("score")
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-likelihood (or its bound) of each row (n,)."""
         return self.log_likelihood(X).log_likelihood
 
+    @able("score")
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood per row."""
         return self.log_likelihood(X).mean
 
+    @able("score")
     def elbo(self, X: Any) -> np.ndarray:
         """Evidence lower bound of each row (n,); equal to the log-likelihood where that is exact."""
         return self.log_likelihood(X).elbo
@@ -328,6 +332,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     # ---- draws
 
+    @able("sample")
     def sample(self, n_samples: int = 1, seed: int | None = None, given: Any = None) -> pd.DataFrame:
         """Rows drawn from the fitted density, in the table's units and dtypes.
 
@@ -370,6 +375,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         found = draws_of_globals(model, draws, self.seed if seed is None else seed_in(seed))
         return {name: values.cpu().numpy() for name, values in found.items()}
 
+    @able("impute")
     def impute(self, X: Any, draws: int | None = None, particles: int = 100, spread: bool = False) -> Any:
         """The table with its missing cells filled in; index, columns and dtypes stay.
 

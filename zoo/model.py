@@ -45,18 +45,18 @@ class Model(nn.Module):
         with scope(seed), warnings.catch_warnings():
             # a network of width-0 `given` is just its bias
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
-            self.program = _program(recipe.resolve("program"), codec.schema)
+            self.program: Any = _program(recipe.resolve("program"), codec.schema)
             blank = self.blank()
             # the heads' own scales are parameters only of programs that leave the scales to them
             self.heads.used = self.heads.called = False
-            self.sites: Sites = discover(self.program, blank)
+            self.sites = Sites((), {}) if hasattr(self.program, "sample") else discover(self.program, blank)
             self.heads.log_scale.requires_grad_(self.heads.used)
             if self.heads.log_df is not None:
                 self.heads.log_df.requires_grad_(self.heads.called)
             self.guide = recipe.resolve("guide")(codec.schema, self.program, self.sites)
-            if hasattr(self.program, "met"):
-                self.program.met(self.guide)
+            getattr(self.program, "met", lambda guide: None)(self.guide)
             self.objective = recipe.resolve("objective")()
+            getattr(self.objective, "prepare", lambda model: None)(self)
             self._check_guide()
         self.eval()
 
@@ -110,9 +110,11 @@ class Model(nn.Module):
 
     def bound(self, complete: bool = True) -> Bound:
         """What this model's number on a table is; `complete`: no cell of that table is missing."""
-        withdrawn: Bound | None = getattr(self.objective, "bound", None)
-        if withdrawn is not None:
-            return withdrawn
+        if "score" in self.withdrawn:
+            return "none"
+        if hasattr(self.program, "log_prob"):
+            claimed: Bound = self.program.bound(complete)
+            return claimed
         return "estimate" if self.averages else self.bound_of_rows(complete)
 
     @property
@@ -143,16 +145,25 @@ class Model(nn.Module):
 
     @property
     def verbs(self) -> list[str]:
+        direct = hasattr(self.program, "sample")
         able = {
-            "score": self.bound() != "none",
+            "score": not direct or hasattr(self.program, "log_prob"),
             "cluster": self.sites.clusters,
             "embed": self.sites.embeds,
-            "sample": getattr(self.objective, "draws", True),
+            "impute": not direct or hasattr(self.program, "complete"),
         }
-        return [verb for verb in VERBS if able.get(verb, True)]
+        return [verb for verb in VERBS if able.get(verb, True) and verb not in self.withdrawn]
+
+    @property
+    def withdrawn(self) -> tuple[str, ...]:
+        """Verbs that the objective makes no claim to."""
+        verbs: tuple[str, ...] = getattr(self.objective, "withdraws", ())
+        return verbs
 
     def _check_guide(self) -> None:
-        """The guide must name every continuous latent, and only latents that there are."""
+        """The guide must name every continuous latent, and only latents that there are; none where none is inferred."""
+        if "score" in self.withdrawn and "impute" in self.withdrawn:
+            return
         named = _named(self.guide, self.blank())
         where = f"model {self.recipe.model!r}: guide {self.recipe.guide.use!r}"
         for site in (*self.sites.continuous, *self.sites.globals):

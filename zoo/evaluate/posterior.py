@@ -97,6 +97,9 @@ def sample(model: Model, n: int, like: Rows | None = None, seed: int = 0) -> Ten
 
 
 def _draws(view: Any, blank: Rows) -> Tensor:
+    if hasattr(view.program, "sample"):
+        drawn: Tensor = view.codec.snap(view.program.sample(blank))
+        return drawn
     x: Tensor = view.codec.snap(_drawn(samples(poutine.trace(view.program).get_trace(blank)), blank))
     return x
 
@@ -107,6 +110,14 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
     The latents are drawn from their posterior (by importance where it is not exact), then the missing cells given
     them.
     """
+    if hasattr(model.program, "complete"):
+
+        def filled(part: Rows) -> Tensor:
+            assert part.cells is not None
+            drawn = torch.stack([model.codec.snap(one) for one in model.program.complete(part, draws)])
+            return torch.where(part.cells.seen, part.cells.x, drawn).transpose(0, 1)
+
+        return by_chunks(filled, rows, seed, max(1, CHUNK // draws)).transpose(0, 1)
     if model.sites.globals:
         return _resampled(views(model, draws), rows, draws, seed, particles)
     k = particles if model.sites.continuous or model.bound(rows.complete) != "exact" else 1

@@ -200,6 +200,11 @@ def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
     validate = getattr(model.objective, "validate", elbo_of_rows)
     was_training = model.training
     model.eval()
+    if hasattr(model.objective, "agreement"):
+        with torch.no_grad(), scope(seed):
+            agreement = float(model.objective.agreement(model, rows))
+        model.train(was_training)
+        return agreement
     total = 0.0
     with torch.no_grad(), scope(seed):
         for index in torch.arange(rows.n).split(

@@ -31,7 +31,7 @@ class EagerStep:
 
     def __init__(self, turn: Turn, learning_rate: float, clip: float):
         self.turn, self.clip = turn, clip
-        self.optimiser = torch.optim.Adam(turn.parameters, lr=learning_rate)
+        self.optimiser = torch.optim.Adam(turn.parameters, lr=turn.rate * learning_rate, betas=turn.betas)
 
     def __call__(self, rows: Rows) -> tuple[Tensor, Tensor]:
         loss = self.turn.loss(rows)
@@ -45,4 +45,4 @@ class EagerStep:
 
     def set_learning_rate(self, value: float) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = value
+            group["lr"] = self.turn.rate * value

@@ -3,7 +3,9 @@
 A turn is (which parameters, which loss, how often, when); the loop knows nothing else about any family. To write one,
 copy `reconstruction.py`: `loss(rows)` is a scalar to minimise, in nats per row where it is a bound, and
 `validate(model, rows, particles)` says of each row (n,) how good the model is, higher being better.
-An objective may withdraw the claim to a likelihood (`bound = "none"`), and the claim to draw rows (`draws = False`).
+Optional: `withdraws` (verbs that a model fitted so cannot do: without "score" it has no likelihood, without "score" and
+"impute" its latents need no guide), `prepare(model)` (make networks of its own, once the model is made; they are saved
+with it), `agreement(model, rows)` (a scalar instead of `validate`: how well draws and validation rows agree).
 """
 
 NAMES = {

@@ -33,7 +33,7 @@ class Elbo(nn.Module):
     balance    while beta grows, layers of latents pay in proportion to what they hold. Vahdat & Kautz 2020
     shrink     precision of a Normal prior on the weights of the program's affine maps, counted once a table
     spectral   nats for each unit of the largest singular value of an affine map, program's and guide's
-    settle     share of the planned steps after which the program's prior begins at the rows' embeddings
+    settle     share of the planned steps after which the program's prior begins at draws of the rows' latents
     """
 
     progress: Tensor
@@ -73,7 +73,7 @@ class Elbo(nn.Module):
             everything,
             lambda rows: self.loss(model, rows),
             span=(self.settle, 1.0),
-            begin=lambda rows: model.program.prior.settle(embeddings(model, rows)),
+            begin=lambda rows: model.program.prior.settle(posterior_draws(model, rows)),
         )
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
@@ -158,12 +158,12 @@ def largest_singular_value(w: Tensor) -> Tensor:
     return u @ w @ v
 
 
-def embeddings(model: Model, rows: Rows) -> Tensor:
-    """Posterior means of z (n, dim)."""
+def posterior_draws(model: Model, rows: Rows) -> Tensor:
+    """A draw of z for each row (n, dim): together they are the density that a prior should have."""
 
     def one(part: Rows) -> Tensor:
-        mean: Tensor = samples(poutine.trace(model.guide).get_trace(part))["z"]["fn"].mean
-        return mean
+        z: Tensor = samples(poutine.trace(model.guide).get_trace(part))["z"]["value"]
+        return z
 
     with torch.no_grad():
         return torch.cat([one(rows.take(i)) for i in torch.arange(rows.n, device=rows.given.device).split(CHUNK)])

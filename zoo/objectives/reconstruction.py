@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 class Reconstruction(nn.Module):
     """- E[log p(x | z)], z from the guide, in nats per row: the code costs nothing, so this is no bound of log p(x)."""
 
-    bound = "none"
-    draws = False
-    """Codes have no density, so there is nothing to draw rows from."""
+    withdraws = ("score", "sample")
+    """Codes have no density, so there is nothing to score or to draw rows by."""
 
     def turns(self, model: Model) -> Iterator[Turn]:
         yield Turn(list(model.fitted_parameters()), lambda rows: self.loss(model, rows))

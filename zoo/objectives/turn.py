@@ -14,6 +14,7 @@ from zoo.rows.rows import Rows
 class Turn:
     """One player's move: minimise `loss(rows)`, a scalar, over `parameters`, on every `every`-th step.
 
+    rate   times the learning rate of the fit, and `betas` of Adam
     span   share of the planned steps in which it moves, from and to: fits may have stages
     begin  called with the training rows before its first move, where that is not the start of the fit
     """
@@ -21,6 +22,8 @@ class Turn:
     parameters: list[nn.Parameter]
     loss: Callable[[Rows], Tensor]
     every: int = 1
+    rate: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
     span: tuple[float, float] = (0.0, 1.0)
     begin: Callable[[Rows], None] | None = None
 

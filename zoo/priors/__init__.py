@@ -1,8 +1,10 @@
-"""Densities of the latent vector `z` of a row. A prior is a module made as `prior(schema, dim, **settings)`; `forward(rows)`
-samples `z` (n, dim) inside the plate of rows, and other latents first if it has any (`cluster`, which is summed out).
+"""Densities of the latent vector `z` of a row. A prior is a module made as `prior(schema, dim, **settings)`.
 
-Optional: `initialise(rows)` (begin at the table), `settle(z)` (begin again at the rows' embeddings (n, dim), once the
-objective says so), `met(guide)` (called when the guide is made). To write one, copy `conditional.py`.
+`forward(rows)` samples `z` (n, dim) inside the plate of rows, and other latents first if it has any (`cluster`, which
+is summed out).
+
+Optional: `initialise(rows)` (begin at the table), `settle(z)` (begin again at draws (n, dim) of the rows' latents,
+once the objective says so), `met(guide)` (called when the guide is made). To write one, copy `conditional.py`.
 """
 
 NAMES = {

@@ -19,7 +19,7 @@ FEW = 20_000
 class Mixture(nn.Module):
     """cluster ~ Categorical(weights),  z ~ Normal(loc[cluster], scale[cluster])     # Jiang et al. 2017 (VaDE)
 
-    Until it settles at the rows' embeddings every cluster is the standard Normal.
+    Until it settles at draws of the rows' latents every cluster is the standard Normal.
     """
 
     def __init__(self, schema: Schema, dim: int, components: int = 10):
@@ -34,7 +34,7 @@ class Mixture(nn.Module):
         return pyro.sample("z", dist.Normal(self.loc[cluster], scale[cluster]).to_event(1))
 
     def settle(self, z: Tensor) -> None:
-        """Begin at the best of several EM fits to embeddings (n, dim)."""
+        """Begin at the best of several EM fits to draws (n, dim)."""
         few = z[torch.randperm(len(z))[:FEW]].double().cpu().numpy()
         seed = int(torch.randint(2**31, ()))
         k = min(len(self.logits), len(few))

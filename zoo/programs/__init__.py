@@ -8,6 +8,10 @@ To write one:
   * optional: `initialise(rows) -> bool` starts the parameters from data, and says whether the fit is finished;
     or returns values at which global latents begin, by name; `posterior(rows)` gives the posterior of z, in closed
     form or by Laplace, where log p(x, z) is `log_concave`, given the values of the global latents by name;
+  * optional, where a trace is not how rows are drawn: `sample(rows)` gives (rows.n, D) in codec units, and then there
+    are no latents to infer; beside it `log_prob(rows, particles)` gives estimates (particles, n) of each row's
+    log-likelihood whose mean is the number, `bound(complete)` what that number is, and `complete(rows, draws)` fills
+    cells that are not seen (draws, n, D);
   * optional: `parts(rows)` gives the rows that must be run apart, as positions.
 A plain Pyro function of `rows` is a program too. Copy `independent.py`.
 """

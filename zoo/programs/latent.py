@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pyro.distributions import MultivariateNormal
@@ -52,7 +52,7 @@ class Latent(nn.Module):
                 f"set program.dim below {max(2, schema.width)}",
             )
         self.schema, self.dim, self.noise = schema, dim, noise
-        self.prior = prior(schema, dim)
+        self.prior: Any = prior(schema, dim)
         self.decode = network(dim + schema.given, schema.full if noise == "row" else schema.width)
         if isinstance(self.decode, Linear):
             self.decode.double()
