@@ -8,6 +8,7 @@ To write one:
   * optional: `initialise(rows) -> bool` starts the parameters from data, and says whether the fit is finished;
     or returns values at which global latents begin, by name; `posterior(rows)` gives the posterior of z, in closed
     form or by Laplace, where log p(x, z) is `log_concave`, given the values of the global latents by name;
+  * optional: `notes`, a list of text: what the start from data had to mend, told to the user;
   * optional: `parts(rows)` gives the rows that must be run apart, as positions.
 A plain Pyro function of `rows` is a program too. Copy `independent.py`.
 """
