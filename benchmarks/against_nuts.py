@@ -1,10 +1,10 @@
 """Posteriors by variational inference beside those by the No-U-Turn sampler, and how often they hold the truth.
 
-    python -m benchmarks.against_nuts [--guides GUIDE ...] [--programs PROGRAM ...] [--coverage TABLES] [--no-nuts]
+    python -m benchmarks.against_nuts [--programs PROGRAM ...] [--guides GUIDE ...] [--coverage TABLES] [--no-nuts]
 
 Tables are drawn from a known truth and taken as plain densities, every row fitted. Quantities are those that no
-symmetry of the program changes, in standard deviations of the columns: clusters are told apart by where the truth has
-them, factors enter as the covariance that they imply. Writes results/against_nuts.json.
+symmetry of the program changes: clusters are told apart by where the truth has them, factors enter as the covariance
+that they imply. Writes results/against_nuts.json, to which later calls add, and results/against_nuts.md.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ from zoo.errors import ZooWarning
 RESULTS = Path(__file__).parent / "results" / "against_nuts.json"
 NUTS = {"draws": 300, "warmup": 200}
 DRAWS = 1000
+CLAIM = 0.9
+FIRST = 1000
+"""The seed of the first table that coverage is measured on; the sampler's own has seed 0."""
+Line = dict[str, Any]
 GROUPS, EACH = 8, 30
 
 
@@ -161,7 +165,7 @@ def posterior(
 
 
 def interval(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    low, high = np.quantile(draws, [(1 - CLAIM) / 2, (1 + CLAIM) / 2], axis=0)
     return low, high
 
 
@@ -191,43 +195,108 @@ def covered(draws: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> dict[
     return out
 
 
+def beside(name: str, guides: list[str], more: dict[str, Any], add: Callable[..., None]) -> None:
+    """One table: the sampler, and the guides beside it."""
+    case = CASES[name]
+    frame, truth = case.simulate(np.random.default_rng(0))
+    reference, said = posterior(case, frame, "nuts", {})
+    add(program=name, guide="nuts", table=0, covered=covered(reference, truth), **said)
+    for guide in guides:
+        ours, said = posterior(case, frame, guide, more)
+        add(program=name, guide=guide, table=0, beside=compared(ours, reference), covered=covered(ours, truth), **said)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", nargs="*", default=list(CASES))
     parser.add_argument("--guides", nargs="*", default=["normal", "low-rank", "multivariate"])
-    parser.add_argument("--coverage", type=int, default=40)
+    parser.add_argument("--coverage", type=int, default=40, help="tables")
     parser.add_argument("--no-nuts", action="store_true")
     parser.add_argument("--set", nargs="*", default=[], help="KEY=NUMBER of the variational fits")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ZooWarning)
     more = {k: float(v) if "." in v else int(v) for k, v in (text.split("=") for text in arguments.set)}
-    lines: list[dict[str, Any]] = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
 
     def add(**line: Any) -> None:
-        lines.append(line | ({"set": more} if more else {}))
-        print(json.dumps(lines[-1]), flush=True)
-        arguments.output.write_text(json.dumps(lines, indent=1) + "\n")
+        line = line | ({"set": more} if more else {})
+        print(json.dumps(line), flush=True)
+        # another call may have written in the meantime
+        file = arguments.output
+        lines: list[Line] = json.loads(file.read_text()) if file.is_file() else []
+        lines = [old for old in lines if _key(old) != _key(line)] + [line]
+        file.write_text("[\n" + ",\n".join(json.dumps(x) for x in sorted(lines, key=_key)) + "\n]\n")
+        file.with_suffix(".md").write_text(document(lines))
 
     for name in arguments.programs:
-        case = CASES[name]
         if not arguments.no_nuts:
-            frame, truth = case.simulate(np.random.default_rng(0))
-            reference, said = posterior(case, frame, "nuts", {})
-            add(program=name, guide="nuts", covered=covered(reference, truth), **said)
-            for guide in arguments.guides:
-                ours, said = posterior(case, frame, guide, more)
-                add(program=name, guide=guide, beside_nuts=compared(ours, reference), **said)
+            beside(name, arguments.guides, more, add)
         for guide in arguments.guides if arguments.coverage else ():
-            shares: dict[str, list[float]] = {}
-            for seed in range(arguments.coverage):
-                frame, truth = case.simulate(np.random.default_rng(1000 + seed))
-                one = covered(posterior(case, frame, guide, more)[0], truth)
-                print(name, guide, seed, one, flush=True)
-                for what, share in one.items():
-                    shares.setdefault(what, []).append(share)
-            cover = {k: [float(np.mean(v)), float(np.std(v, ddof=1) / len(v) ** 0.5)] for k, v in shares.items()}
-            add(program=name, guide=guide, tables=arguments.coverage, coverage=cover)
+            for seed in range(FIRST, FIRST + arguments.coverage):
+                frame, truth = CASES[name].simulate(np.random.default_rng(seed))
+                draws, said = posterior(CASES[name], frame, guide, more)
+                add(program=name, guide=guide, table=seed, covered=covered(draws, truth), **said)
+
+
+def _key(line: Line) -> tuple[str, str, str, int]:
+    return line["program"], line["guide"], json.dumps(line.get("set", {})), line["table"]
+
+
+def document(lines: list[Line]) -> str:
+    """Intervals beside the sampler's on one table, then coverage over tables."""
+    out = [
+        "# Variational posteriors beside the No-U-Turn sampler",
+        "",
+        "Made by `python -m benchmarks.against_nuts`, one thread of a busy machine. *Shift*: distance of the posterior",
+        "means from the sampler's, in its standard deviations, root mean square. *Width*: of the 90% intervals over",
+        f"the sampler's, geometric mean (least). NUTS: {NUTS['draws']} draws in two chains after {NUTS['warmup']} of",
+        "warmup each, right to some 5% in width. Covered: share of true values inside the 90% intervals.",
+        "",
+        "| program | guide | quantity | shift | width | covered | s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in sorted(
+        (line for line in lines if line["table"] == 0), key=lambda x: (x["program"], x["guide"] != "nuts")
+    ):
+        for i, (what, share) in enumerate(line["covered"].items()):
+            found = line.get("beside", {}).get(what)
+            shift, width = ("", "") if found is None else (f"{found['shift']:.2f}", _width(found))
+            first = f"| {line['program']} | {line['guide']}{_settings(line)} " if i == 0 else "| | "
+            out.append(f"{first}| {what} | {shift} | {width} | {share:.2f} | {line['seconds']:.0f} |")
+    out += [
+        "",
+        *(f"- {line['program']}: NUTS {line['stopped']}" for line in lines if line["guide"] == "nuts"),
+        "",
+        f"## Share of true values inside {CLAIM:.0%} intervals",
+        "",
+        "Mean over tables, each drawn anew from the truth, with its standard error over tables; how many of those it",
+        "is from what it claims.",
+        "",
+        "| program | guide | tables | quantity | covered | from the claim |",
+        "|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple[str, str, str], list[Line]] = {}
+    for line in lines:
+        if line["table"] >= FIRST:
+            groups.setdefault(_key(line)[:3], []).append(line)
+    for (program, guide, _), found in sorted(groups.items()):
+        for what in found[0]["covered"]:
+            shares = np.array([line["covered"][what] for line in found])
+            error = float(shares.std(ddof=1) / len(shares) ** 0.5) if len(shares) > 1 else float("nan")
+            apart = f"{(shares.mean() - CLAIM) / error:+.1f}" if error > 0 else ""
+            out.append(
+                f"| {program} | {guide}{_settings(found[0])} | {len(shares)} | {what} "
+                f"| {shares.mean():.3f} ± {error:.3f} | {apart} |"
+            )
+    return "\n".join(out) + "\n"
+
+
+def _width(found: dict[str, float]) -> str:
+    return f"{found['width']:.2f} ({found['least width']:.2f})"
+
+
+def _settings(line: Line) -> str:
+    return "".join(f", {key} = {value}" for key, value in line.get("set", {}).items())
 
 
 if __name__ == "__main__":

@@ -354,6 +354,7 @@ def _warnings(entry: Entry, comparison: Comparison) -> list[str]:
         out.append(f"k-hat {scores.worst_k_hat:.2f} above {K_HAT_GOOD}: the bound is loose on some rows")
     if model.pattern_wise and model.schema.has_missing:
         out.append("with missing cells a density for each pattern, not the marginal of one joint")
+    out += entry.estimator.fitted_.notes
     if entry.cut_short:
         out.append(entry.estimator.fitted_.stopped)
     for choice_name, values in model_grid(entry).items():

@@ -22,6 +22,7 @@ from zoo.evaluate import posterior
 from zoo.evaluate.clusters import Clusters
 from zoo.evaluate.fixed import draws_of_globals
 from zoo.evaluate.imputation import best_guess
+from zoo.evaluate.latents import decoded, held
 from zoo.evaluate.likelihood import Scores, score
 from zoo.evaluate.stability import Stability, stability
 from zoo.fitting.choose import Outcome, chosen, fit_recipe, pick_device
@@ -44,6 +45,7 @@ from zoo.table.split import split
 from zoo.table.stream import SOME, Stream, streamed
 
 WEIGHT = "sample_weight"
+SILENCE_ROWS = 2000
 MERGED_ROWS = 20_000
 """Rows that say which components are one cluster; a fifth of them where the density is a bound."""
 
@@ -189,6 +191,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         source = None if stream is None else functools.partial(_source, stream, int(self.seed))
         outcome = fit_recipe(recipe, codec, encoded, held, device, deadline, progress, source)
         self._take(outcome, outcome.rows or len(train))
+        self._note_silence(encoded)
         self._cluster(encoded)
         return self
 
@@ -202,6 +205,14 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         self.clusters_: Clusters | None = None
         self._fitted_on([c.name for c in self.schema_.columns])
         return self
+
+    def _note_silence(self, encoded: Encoded) -> None:
+        """Say which coordinates of the latents hold nothing of the rows that were fitted."""
+        model = self.model_
+        if "embed" in model.verbs:
+            rows = Rows.of(model.codec, model.heads, encoded)
+            some = rows.take(torch.arange(min(rows.n, SILENCE_ROWS), device=model.device))
+            self.fitted_.notes += [latent.sentence for latent in held(model, some, self.seed) if latent.sentence]
 
     def _cluster(self, encoded: Encoded) -> None:
         """Merge the components into clusters, by the rows that were fitted."""
@@ -331,6 +342,35 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         return self.fit(X, y, **kwargs).transform(X)
 
     # ---- draws
+
+    @able("embed")
+    def interpolate(self, X: Any, steps: int = 9) -> pd.DataFrame:
+        """The typical rows on the straight line between the latents of the first two rows of a table (steps rows)."""
+        rows = self._rows(X)
+        if rows.n < 2:
+            raise UserError(f"a line goes from one row to another, and the table has {rows.n}", "give two rows")
+        z = self._only_z(rows)
+        share = torch.linspace(0, 1, whole(steps, "steps", 2), device=z.device)[:, None].to(z.dtype)
+        return self._typical(z[0] + share * (z[1] - z[0]), rows)
+
+    @able("embed")
+    def traverse(self, X: Any, latent: int = 0, values: Sequence[float] = (-3, -2, -1, 0, 1, 2, 3)) -> pd.DataFrame:
+        """The typical rows as one coordinate of the first row's latents, counted from 0, takes these values."""
+        rows = self._rows(X)
+        z = self._only_z(rows)[:1].repeat(len(values), 1)
+        z[:, whole(latent, "latent", 0, z.shape[1])] = torch.tensor(list(values), dtype=z.dtype, device=z.device)
+        return self._typical(z, rows)
+
+    def _only_z(self, rows: Rows) -> torch.Tensor:
+        """Posterior means of z, where a program has no other latent."""
+        names = [site.name for site in self.model_.sites.continuous]
+        if names != ["z"]:
+            raise UserError(f"model {self.model!r} has the latents {', '.join(names)}, and a line is drawn in one, z")
+        return posterior.embedding(self.model_, rows, self.seed)
+
+    def _typical(self, z: torch.Tensor, rows: Rows) -> pd.DataFrame:
+        like = rows.take(torch.zeros(len(z), dtype=torch.long, device=z.device))
+        return self.model_.codec.decode(decoded(self.model_, {"z": z.float()}, like))
 
     @able("sample")
     def sample(self, n_samples: int = 1, seed: int | None = None, given: Any = None) -> pd.DataFrame:

@@ -16,6 +16,12 @@ from zoo.table.codec import Cells
 AT_AN_END = 0.01
 CACHE = 1 << 18  # numbers in a chunk
 ROOM = 1 << 24  # numbers of features that are kept from one iteration to the next
+ENOUGH = 2.0
+"""Rows that a covariance needs, for each that it could not be of full rank without."""
+PSEUDO = 1e-3
+"""Rows from the whole column in every component's scale, where columns are independent in it."""
+LEAST_NOISE = 1e-5
+"""Of a factored covariance's noise beside its column's variance: rounding would be lost in less."""
 DENSE = ("full", "tied", "factors", "isotropic")
 
 
@@ -93,6 +99,12 @@ class Data:
     def needs_patterns(self) -> bool:
         return self.dense and not self.complete
 
+    @property
+    def needed(self) -> float:
+        """Rows that a component's covariance needs to be its own."""
+        rank = min(self.dim + 1, self.y.shape[1]) if self.factored else self.y.shape[1] if self.dense else 1
+        return ENOUGH * (rank + 1)
+
     def free(self, k: int) -> int:
         """Free parameters of a mixture of k components."""
         d = self.y.shape[1]
@@ -146,11 +158,14 @@ class Data:
         y = self.y * seen
         return torch.cat([seen, y, y * self.y], -1)
 
+    @property
+    def width_of_features(self) -> int:
+        d = self.y.shape[1]
+        return (d + 1) * (d + 2) // 2 if self.dense else 3 * d
+
     def prepared(self) -> Data:
         """With its features kept, where they are of use to every iteration and there is room for them."""
-        d = self.y.shape[1]
-        width = (d + 1) * (d + 2) // 2 if self.dense else 3 * d
-        if self.needs_patterns or self.features is not None or self.n * width > ROOM:
+        if self.needs_patterns or self.features is not None or self.n * self.width_of_features > ROOM:
             return self
         new = Data(**vars(self))
         new.features = self.linear()

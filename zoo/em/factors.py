@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from zoo.em.data import LEAST_NOISE
+
 ROUNDS = 3
-LEAST = 1e-5
-"""Of a noise variance beside that of its column: rounding would be lost in less."""
 
 
 def factored(
@@ -24,7 +24,7 @@ def factored(
     diagonal = cov.diagonal(dim1=-2, dim2=-1)
     dim = min(dim, cov.shape[-1] - 1)
     warm = noise is not None and loadings is not None
-    least = LEAST * diagonal
+    least = LEAST_NOISE * diagonal
     if noise is None:
         noise = (
             torch.ones_like(diagonal)
@@ -37,7 +37,7 @@ def factored(
         values, vectors = _top(whitened, dim, loadings / root[..., None] if warm and loadings is not None else None)
         if isotropic:
             total = diagonal.sum(-1, keepdim=True) - values.sum(-1, keepdim=True)
-            noise = (total / (cov.shape[-1] - dim)).clamp_min(LEAST).expand(diagonal.shape)
+            noise = (total / (cov.shape[-1] - dim)).clamp_min(LEAST_NOISE).expand(diagonal.shape)
             loadings = vectors * (values - noise[..., :1]).clamp_min(0).sqrt()[..., None, :]
         else:
             loadings = root[..., None] * vectors * (values - 1).clamp_min(0).sqrt()[..., None, :]
@@ -55,11 +55,3 @@ def _top(cov: Tensor, dim: int, near: Tensor | None) -> tuple[Tensor, Tensor]:
     basis = torch.linalg.qr(cov @ near).Q
     values, turn = torch.linalg.eigh(basis.mT @ cov @ basis)
     return values, basis @ turn
-
-
-def split(cov: Tensor, noise: Tensor, dim: int) -> Tensor:
-    """Loadings (..., D, dim) of a factored covariance."""
-    values, vectors = torch.linalg.eigh(cov - torch.diag_embed(noise))
-    kept = min(dim, cov.shape[-1])
-    loadings = vectors[..., -kept:].flip(-1) * values[..., None, -kept:].flip(-1).clamp_min(0).sqrt()
-    return torch.nn.functional.pad(loadings, (0, dim - kept))

@@ -9,12 +9,14 @@ missing cells where they are not. Dempster, Laird & Rubin 1977; Ghahramani & Jor
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from zoo.em import faults
 from zoo.em.data import Data, Theta
+from zoo.em.factors import factored
 from zoo.em.moves import split_and_merge
 from zoo.em.seeds import seeds
 from zoo.em.steps import ROUGH, climb, log_joint_of, m_step, mean_log, raced, statistics
@@ -50,6 +52,7 @@ class Start:
     some cell is wide beside a component's scale, many rows lie in an end cell, or a column is not Normal.
     score: mean log-likelihood of the rows, as it was climbed, in codec units.
     theta: the same as EM has them, of one restart.
+    notes: what was mended in the components, for people.
     """
 
     log_weights: Tensor
@@ -59,6 +62,7 @@ class Start:
     approximate: bool
     theta: Theta
     score: float
+    notes: list[str] = field(default_factory=list)
 
     def covariance(self, k: int) -> Tensor:
         factor = tril(self.spread[k])
@@ -84,7 +88,11 @@ def fit(
     resolution  standard deviation, in codec units, of noise that every component has at least
     pool        rows that the common covariance weighs in each component's own
     """
-    return _fit(Data.of(rows, covariance, dim, resolution, pool), components, restarts, keep, moves=components > 2)
+    data = Data.of(rows, covariance, dim, resolution, pool)
+    start, again = _fit(data, components, restarts, keep, moves=True)
+    names = [column.name for column in rows.schema.numeric]
+    start.notes = faults.notes(data, start.theta, _probabilities(data, start.theta), names, again)
+    return start
 
 
 def fit_bic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start:
@@ -92,7 +100,7 @@ def fit_bic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start
     data = Data.of(rows, covariance)
     best, kept, worse = math.inf, None, 0
     for k in [k for k in SIZES if k < most] + [most]:
-        start = _fit(data, k, restarts, keep=2, moves=k > 2)
+        start, _ = _fit(data, k, restarts, keep=2, moves=True)
         n = float(data.weight.sum())
         bic = -2 * n * start.score + data.free(k) * math.log(n)
         if kept is None or bic < best:
@@ -118,25 +126,26 @@ def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
     """A mixture of `components` Normals for each numeric column on its own."""
     data = Data.of(rows, "diagonal")
     columns = (data.column(j) for j in range(data.y.shape[1]))
-    return [_fit(column, components, restarts, keep=1, moves=False) for column in columns]
+    return [_fit(column, components, restarts, keep=1, moves=False)[0] for column in columns]
 
 
 def responsibilities(data: Data, components: int, restarts: int = 4) -> Tensor:
     """Probabilities (N, K) of the components of a mixture fitted to these rows, its columns independent in each."""
-    theta, score = _climbed(data, components, restarts, keep=1, moves=False)
+    theta, score, _ = _climbed(data, components, restarts, keep=1, moves=False)
     return _probabilities(data, theta.best(score, 1))
 
 
-def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> Start:
-    theta, score = _climbed(data, components, restarts, keep, moves)
-    return finish(data, theta.best(score, 1), float(score.amax()))
+def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> tuple[Start, int]:
+    """A mixture, and how many of its components were placed anew."""
+    theta, score, again = _climbed(data, components, restarts, keep, moves)
+    return finish(data, theta.best(score, 1), float(score.amax())), again
 
 
-def _climbed(data: Data, components: int, restarts: int, keep: int, moves: bool) -> tuple[Theta, Tensor]:
+def _climbed(data: Data, components: int, restarts: int, keep: int, moves: bool) -> tuple[Theta, Tensor, int]:
     if components == 1:
         resp = data.weight[:, None, None]
         theta = m_step(data, statistics(data, resp, None))
-        return climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta))
+        return *(climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta))), 0
     # a component's share of a subsample has to be enough for its covariance; then there are the fewer restarts
     enough = ROWS_EACH * components * (data.y.shape[1] + 1) if data.dense else 0
     small = data.take(torch.randperm(data.n)[: max(SUBSAMPLE, enough)]).imputed().prepared()
@@ -146,15 +155,27 @@ def _climbed(data: Data, components: int, restarts: int, keep: int, moves: bool)
     theta, score = raced(small, theta, (restarts, 6), (max(keep, restarts // 2), 10))
     full = data.imputed().prepared()
     theta, score = raced(full, theta.best(score, keep), (keep, 6), (1, 200), share=ROUGH)
+    again = 0
     if moves:
-        theta, score = split_and_merge(small, full, theta, score.amax())
+        before = _placeless(full, theta)
+        if components > 2 or before:  # two components have nothing to exchange but a place
+            theta, score = split_and_merge(small, full, theta, score.amax())
+            again = max(0, before - _placeless(full, theta)) if before else 0
     if data.needs_patterns:
         theta, score = climb(data, theta.best(score, 1), 60)
-    return theta, score
+    return theta, score, again
+
+
+def _placeless(data: Data, theta: Theta) -> int:
+    """How many components of the one restart left have no rows of their own."""
+    return len(faults.placeless(_probabilities(data, theta), data.weight))
 
 
 def finish(data: Data, theta: Theta, score: float = math.nan) -> Start:
     """One restart as parameters of a program, with its mean log-likelihood."""
+    if data.factored and theta.loadings is None:  # the time was over before there was a step
+        cov, noise, loadings = factored(theta.cov, data.dim, None, None, data.covariance == "isotropic")
+        theta = Theta(theta.log_weights, theta.loc, cov, theta.masses, noise, loadings)
     cov = theta.cov[0]
     if data.dense:
         cov = cov[:1] if data.covariance == "tied" else cov

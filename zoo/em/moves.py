@@ -8,21 +8,25 @@ import torch
 from torch import Tensor
 
 from zoo.em.data import Data, Theta
+from zoo.em.faults import placeless
 from zoo.em.steps import ROUGH, climb, log_joint_of, mean_log, raced
 
 MOVES, ROUNDS, FAILED = 12, 20, 3
 AT_ONCE = 4000  # rows on which so many moves are tried; on more, fewer
+WORK = 1 << 30
+"""Rows times components times features, of all rounds together: one of them costs as much as the start did."""
 
 
 def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tuple[Theta, Tensor]:
     """Merge two components that share rows, split one that fits its rows badly, climb; keep what is better.
 
     Many such moves are tried at once on the subsample, and the best one on all rows, until `FAILED` fail. Ueda et
-    al. 2000.
+    al. 2000. A component without rows of its own is what half of the moves place anew, while there is one.
     """
     moves = max(4, MOVES * AT_ONCE // max(small.n, AT_ONCE))
     failed = 0
-    for _ in range(ROUNDS):
+    rounds = max(1, min(ROUNDS, int(WORK / (data.n * theta.log_weights.shape[1] * data.width_of_features))))
+    for _ in range(rounds):
         if data.late or failed == FAILED:
             break
         failed += 1
@@ -43,6 +47,7 @@ def _moved(data: Data, theta: Theta, moves: int) -> Theta:
     share = resp / resp.square().sum(0).sqrt().clamp_min(1e-12)
     likeness = (share.T @ share).triu(1).flatten()
     pairs = likeness.topk(min(2 * moves, k * (k - 1) // 2)).indices
+    first = [i * k + j for i, j in placeless(resp, data.weight)]
     # a component fits badly where its rows are less likely under it than a Gaussian's would be
     fit = (resp * (log_joint - theta.log_weights[0])).sum(0) / resp.sum(0).clamp_min(1e-6)
     entropy = _entropy(theta)[0]
@@ -51,9 +56,11 @@ def _moved(data: Data, theta: Theta, moves: int) -> Theta:
     out = Theta(many[0], many[1], many[2], theta.masses.expand(-1, moves, -1).clone())
     for m in range(moves):
         pair = int(pairs[m % len(pairs)]) if m < moves // 2 else int(pairs[torch.randint(len(pairs), ())])
-        i, j = divmod(pair, k)
+        i, j = divmod(first[m % len(first)] if first and m < moves // 2 else pair, k)
         others = bad.clone()
-        others[[i, j]] = 0
+        others[j] = 0
+        if k > 2:
+            others[i] = 0
         _merge_then_split(out, m, i, j, int(torch.multinomial(others, 1)))
     return out
 
@@ -84,4 +91,4 @@ def _merge_then_split(theta: Theta, m: int, i: int, j: int, s: int) -> None:
     theta.cov[m, j] = cov
     theta.loc[m, j], theta.loc[m, s] = theta.loc[m, s] + step, theta.loc[m, s] - step
     theta.masses[:, m, j] = theta.masses[:, m, s] + 0.3 * torch.randn(len(theta.masses), dtype=cov.dtype)
-    theta.log_weights[m, [j, s]] = (w[s] / 2).log()
+    theta.log_weights[m, [j, s]] = theta.log_weights[m, s] - math.log(2)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from zoo.em.data import Data, Statistics, Theta
+from zoo.em.data import PSEUDO, Data, Statistics, Theta
 from zoo.em.factors import factored
 from zoo.rows.gaussian import gaps, marginal_log_prob
 
@@ -213,19 +213,23 @@ def m_step(data: Data, stats: Statistics, last: Theta | None = None) -> Theta:
     masses = _masses(data, stats)
     if not data.dense:
         # a thousandth of a row from the whole column keeps a column that a component never saw defined
-        size = stats.seen + 1e-3
+        size = stats.seen + PSEUDO
         loc = stats.first / size
-        cov = (stats.second + 1e-3) / size - loc.square()
+        cov = (stats.second + PSEUDO) / size - loc.square()
         if data.covariance == "spherical":
             cov = cov.mean(-1, keepdim=True).expand(cov.shape)
-        cov = torch.maximum(_pooled(cov, stats.seen, data.pool) - data.correction, data.floor)
+        cov = _supported(_pooled(cov, stats.seen, data.pool), stats.seen, _common(stats), data)
+        cov = torch.maximum(cov - data.correction, data.floor)
         return Theta(weights.log(), loc, cov, masses)
     loc = stats.first / n[..., None]
     cov = stats.second / n[..., None, None] - loc[..., :, None] * loc[..., None, :]
     if data.covariance == "tied":
         cov = (weights[..., None, None] * cov).sum(1, keepdim=True).expand(cov.shape)
     cov = _pooled(cov, n[..., None, None], data.pool)
-    cov = _definite(_shrunk(cov, float(n[0].sum())), data.floor)
+    whole = float(n[0].sum())
+    if data.covariance != "tied":
+        cov = _supported(cov, n[..., None, None], _shrunk(_common(stats), whole), data)
+    cov = _definite(_shrunk(cov, whole), data.floor)
     if not data.factored:
         return Theta(weights.log(), loc, cov, masses)
     noise, loadings = (None, None) if last is None else (last.noise, last.loadings)
@@ -239,6 +243,28 @@ def _pooled(cov: Tensor, n: Tensor, pool: float) -> Tensor:
         return cov
     common = (n * cov).sum(1, keepdim=True) / n.sum(1, keepdim=True).clamp_min(1e-8)
     return (n * cov + pool * common) / (n + pool)
+
+
+def _supported(cov: Tensor, n: Tensor, common: Tensor, data: Data) -> Tensor:
+    """Covariances with the rows that they lack made up by that of all rows, in the room each of K has of it.
+
+    (n cov + lack common / K^(2 / D)) / (n + lack), lack = needed - n, no less than 0. After Fraley & Raftery 2007.
+    """
+    k = cov.shape[1]
+    lack = (data.needed - n).clamp_min(0)
+    if k == 1 or not bool(lack.any()):
+        return cov
+    return (n * cov + lack * common * k ** (-2 / data.y.shape[1])) / (n + lack).clamp_min(1e-8)
+
+
+def _common(stats: Statistics) -> Tensor:
+    """Covariance of all rows (R, 1, D, D), or variances (R, 1, D)."""
+    if stats.second.dim() == 3:
+        size = stats.seen.sum(1, keepdim=True).clamp_min(1e-8)
+        return stats.second.sum(1, keepdim=True) / size - (stats.first.sum(1, keepdim=True) / size).square()
+    size = stats.n.sum(1).clamp_min(1e-8)[:, None, None]
+    loc = stats.first.sum(1, keepdim=True) / size
+    return stats.second.sum(1, keepdim=True) / size[..., None] - loc[..., :, None] * loc[..., None, :]
 
 
 def _shrunk(cov: Tensor, n: float) -> Tensor:

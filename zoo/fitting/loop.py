@@ -31,7 +31,10 @@ START_SHARE = 0.5  # of the time there is
 
 @dataclass
 class Fitted:
-    """What happened. history: a dict for each look: step, epoch, loss, validation (higher is better), seconds."""
+    """What happened. history: a dict for each look: step, epoch, loss, validation (higher is better), seconds.
+
+    notes: what the start from data had to mend
+    """
 
     seconds: float = 0.0
     steps: int = 0
@@ -39,6 +42,7 @@ class Fitted:
     tier: str = "closed form"
     stopped: str = "the start is the maximum"
     history: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def loss(self) -> float:
@@ -68,7 +72,7 @@ def fit(
         started = time.perf_counter()
         until = None if deadline is None else started + START_SHARE * (deadline - started)
         finished = model.initialise(replace(train, until=until))
-        fitted = Fitted()
+        fitted = Fitted(notes=list(getattr(model.program, "notes", ())))
         if finished:
             fitted.tier, fitted.stopped = finished
         if source is not None:

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.em.faults import told
 from zoo.errors import UserError
 from zoo.programs.mixture import Mixture
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
 MOST = 100
+MOST_OTHERS = 1000
+"""Rows of other levels in the start of one."""
 
 
 class ClassModels(nn.Module):
@@ -22,11 +25,18 @@ class ClassModels(nn.Module):
 
     x ~ p_c(. | what else is given)        # c: the level; rows of a level never seen have a program of all rows
 
-    As many times the parameters of one program as there are levels, and a level's rows alone to fit them.
+    As many times the parameters of one program as there are levels, and little but a level's own rows to fit them.
+
+    shared   rows that all other levels together count in the start of one, so that a rare one knows the table's scales:
+             a power prior, Ibrahim & Chen 2000
     """
 
-    def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture):
+    def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture, shared: float = 5.0):
         super().__init__()
+        if shared < 0:
+            raise UserError(f"class-models cannot have shared = {shared}", "set it to at least 0")
+        self.notes: list[str] = []
+        self.shared = shared
         begin = 0
         for column in schema.given_columns:
             if column.levels:
@@ -34,11 +44,11 @@ class ClassModels(nn.Module):
             begin += column.n_given
         else:
             raise UserError("class-models need a column of levels that is given", "name one with --given COLUMN")
-        self.span, self.levels = (begin, begin + column.n_given), len(column.levels)
+        self.span, self.levels, self.names = (begin, begin + column.n_given), len(column.levels), list(column.levels)
         if len(column.levels) > MOST:
             what = f"{column.name!r} has {len(column.levels)} levels, and every one would have a model of its own"
             raise UserError(what, f"condition on it instead: another model with --given {column.name}")
-        self.hot = column.n_given > 2
+        self.column, self.hot = column.name, column.n_given > 2
         inner = Schema(columns=tuple(c for c in schema.columns if c.name != column.name))
         self.programs = nn.ModuleList(program(inner) for _ in range(self.levels + 1))
 
@@ -68,12 +78,28 @@ class ClassModels(nn.Module):
         return program.posterior(inside, **values)  # type: ignore[operator]
 
     def initialise(self, rows: Rows) -> bool:
-        finished = []
+        finished, notes = [], []
+        owner = self.classes(rows)
         for c, program in enumerate(self.programs):
-            mine = rows if c == self.levels else rows.take((self.classes(rows) == c).nonzero()[:, 0])
             start = getattr(program, "initialise", None)
-            finished.append(bool(start(self._without(mine if mine.n else rows))) if start else False)
+            finished.append(bool(start(self._without(self._with_others(rows, owner == c)))) if start else False)
+            name = f"{self.column} = {self.names[c]}" if c < self.levels else f"other {self.column}"
+            notes.append((name, getattr(program, "notes", [])))
+        self.notes = told(notes)
         return all(finished)
+
+    def _with_others(self, rows: Rows, mine: Tensor) -> Rows:
+        """The rows of a class, and some of all the others, which together weigh `shared` rows; all, if it has none."""
+        own, others = mine.nonzero()[:, 0], (~mine).nonzero()[:, 0]
+        if not len(own):
+            return rows
+        if not self.shared or not len(others):
+            return rows.take(own)
+        others = others[torch.randperm(len(others))[:MOST_OTHERS].to(others.device)]
+        both = rows.take(torch.cat([own, others]))
+        weight = both.weight.clone()
+        weight[len(own) :] *= self.shared / weight[len(own) :].sum().clamp_min(1e-12)
+        return replace(both, weight=weight)
 
     def _mine(self, rows: Rows) -> tuple[nn.Module, Rows]:
         c = int(self.classes(rows)[0]) if rows.n else self.levels

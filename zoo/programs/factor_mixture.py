@@ -9,7 +9,6 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from zoo.em import factors
 from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.rows.rows import Rows
@@ -35,6 +34,7 @@ class FactorMixture(nn.Module):
         restarts: int = 10,
     ):
         super().__init__()
+        self.notes: list[str] = []
         n = len(schema.numeric)
         if components < 1 or restarts < 1 or dim < 1:
             what = f"components = {components}, dim = {dim}, restarts = {restarts}"
@@ -70,13 +70,15 @@ class FactorMixture(nn.Module):
     def initialise(self, rows: Rows) -> bool:
         kind = "isotropic" if self.noise == "isotropic" else "factors"
         start = em.fit(rows, self.components, kind, self.restarts, dim=self.dim)
+        self.notes = start.notes
         self.levels.copy_(start.rest)
         self.weights.bias.copy_(start.log_weights)
         nn.init.zeros_(self.weights.weight)
         if self.loc.shape[-1]:
-            cov, noise = start.theta.cov[0], start.theta.noise
+            noise, loadings = start.theta.noise, start.theta.loadings
             assert noise is not None
+            assert loadings is not None
             self.loc.copy_(start.loc)
-            self.loadings.copy_(factors.split(cov, noise[0], self.dim))
+            self.loadings.zero_()[..., : loadings.shape[-1]].copy_(loadings[0].flip(-1))
             self.log_noise.copy_(0.5 * noise[0, :, : self.log_noise.shape[-1]].log())
         return not rows.given.shape[-1]

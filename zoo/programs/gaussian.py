@@ -20,6 +20,7 @@ class Gaussian(nn.Module):
 
     def __init__(self, schema: Schema):
         super().__init__()
+        self.notes: list[str] = []
         n = len(schema.numeric)
         self.loc = nn.Parameter(torch.zeros(n, dtype=torch.float64))
         self.spread = nn.Parameter(torch.zeros(n, n, dtype=torch.float64))
@@ -34,6 +35,7 @@ class Gaussian(nn.Module):
 
     def initialise(self, rows: Rows) -> bool:
         start = em.fit(rows, components=1, covariance="full")
+        self.notes = start.notes
         self.loc.copy_(start.loc[0])
         self.spread.copy_(start.spread[0])
         self.levels.copy_(start.rest[0])

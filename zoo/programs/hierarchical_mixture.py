@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.em import fit as em
+from zoo.em.faults import told
 from zoo.errors import UserError
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
@@ -23,6 +24,7 @@ class HierarchicalMixture(nn.Module):
 
     def __init__(self, schema: Schema, clusters: int = 5, components: int = 3, restarts: int = 10):
         super().__init__()
+        self.notes: list[str] = []
         if min(clusters, components, restarts) < 1:
             what = f"clusters = {clusters}, components = {components}, restarts = {restarts}"
             raise UserError(f"a mixture of mixtures cannot have {what}", "set each to at least 1")
@@ -45,10 +47,13 @@ class HierarchicalMixture(nn.Module):
         owner = em.responsible(rows, outer, covariance).argmax(-1)
         self.weights.bias.copy_(outer.log_weights)
         nn.init.zeros_(self.weights.weight)
+        inside: list[tuple[str, list[str]]] = []
         for k in range(self.clusters):
             mine = (owner == k).nonzero()[:, 0]
             part = rows.take(mine.to(rows.given.device)) if len(mine) > 2 * self.components else rows
             inner = em.fit(part, self.components, "diagonal", self.restarts)
+            inside.append((f"cluster {k}", inner.notes))
             self.shares[k].copy_(inner.log_weights)
             self.theta[k].copy_(torch.cat([inner.loc, inner.rest, inner.spread], -1))
+        self.notes = [*outer.notes, *told(inside)]
         return False

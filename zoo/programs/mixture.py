@@ -45,6 +45,7 @@ class Mixture(nn.Module):
         pool: float = 0.0,
     ):
         super().__init__()
+        self.notes: list[str] = []
         if components < 1 or restarts < 1:
             what = f"components = {components}, restarts = {restarts}"
             raise UserError(f"a mixture cannot have {what}", "set both to at least 1")
@@ -85,6 +86,7 @@ class Mixture(nn.Module):
         start = em.fit(
             rows, self.components, self.covariance, self.restarts, resolution=self.resolution, pool=self.pool
         )
+        self.notes = start.notes
         self.loc.copy_(start.loc)
         self.spread.copy_(start.spread)
         self.levels.copy_(start.rest)
