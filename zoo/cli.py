@@ -223,9 +223,10 @@ def fit(
     done = estimator.fitted_
     document = {
         "model": model, "seconds": done.seconds, "epochs": done.epochs, "steps": done.steps, "step_tier": done.tier,
-        "loss": done.loss, "log_likelihood": scores.mean, "standard_error": scores.standard_error,
-        "bound": scores.bound, "measure": scores.measure, "stopped": done.stopped, "device": str(chosen),
-        "settings": estimator.chosen_, "warnings": done.notes, "run": str(output),
+        "step_tier_why": done.why, "loss": done.loss, "log_likelihood": scores.mean,
+        "standard_error": scores.standard_error, "bound": scores.bound, "measure": scores.measure,
+        "stopped": done.stopped, "device": str(chosen), "settings": estimator.chosen_, "warnings": done.notes,
+        "run": str(output),
     }  # fmt: skip
     with new_folder(output) as folder:
         estimator.write(folder, score=scores.to_json(), table=name_of(table))
@@ -238,7 +239,8 @@ def fit(
         note(f"  {tried}: {choice['validation']:.3f} on validation rows{chosen}")
     for text in done.notes:
         note(f"  {text}")
-    note(f"{done.stopped}; {count_of(done.steps, 'step')} ({done.tier}) in {done.seconds:.1f} s")
+    how = f"{done.tier}: {done.why}" if done.why else done.tier
+    note(f"{done.stopped}; {count_of(done.steps, 'step')} ({how}) in {done.seconds:.1f} s")
     say(sentence(scores.to_json()))
     note(f"{wrote} {output}")
 

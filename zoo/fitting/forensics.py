@@ -25,7 +25,7 @@ def explain(model: Model, rows: Rows, index: torch.Tensor, step: int) -> NonFini
     with torch.no_grad():
         trace = log_weights(model.program, model.guide, rows).trace
         where = "no single site: the gradient overflowed"
-        for name, site in samples(trace).items():
+        for name, site in ({} if trace is None else samples(trace)).items():
             log = site["fn"].log_prob(site["value"])
             if torch.isfinite(log).all():
                 continue

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from zoo.fitting.captured import step_of
 from zoo.fitting.forensics import explain
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Source
-from zoo.fitting.step import EagerStep, Step
+from zoo.fitting.step import Step
 from zoo.log_weights import log_weights
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from zoo.model import Model
 
 MIN_STEPS_BETWEEN_LOOKS, MOST_STEPS_BETWEEN_LOOKS = 25, 500
+MOST_UNSEEN = 25  # steps whose numbers nobody has looked at
 VALIDATION_PARTICLES = 4
 CHUNK, NUMBERS = 8192, 1 << 24  # rows times particles at once, and predictor entries of them
 START_SHARE = 0.5  # of the time there is
@@ -33,6 +35,7 @@ START_SHARE = 0.5  # of the time there is
 class Fitted:
     """What happened. history: a dict for each look: step, epoch, loss, validation (higher is better), seconds.
 
+    tier, why: how steps were run, and the reason where that is not the fastest way
     notes: what the start from data had to mend
     """
 
@@ -40,6 +43,7 @@ class Fitted:
     steps: int = 0
     epochs: float = 0.0
     tier: str = "closed form"
+    why: str = ""
     stopped: str = "the start is the maximum"
     history: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -114,12 +118,12 @@ class _Loop:
         self.planned = settings.epochs * self.per_epoch if settings.epochs else settings.steps
         self.look_every = min(max(self.per_epoch, MIN_STEPS_BETWEEN_LOOKS), MOST_STEPS_BETWEEN_LOOKS)
         self.turns = list(model.objective.turns(model))
-        self.steps: list[Step] = [EagerStep(t, settings.learning_rate, settings.clip) for t in self.turns]
+        self.steps: list[Step] = [step_of(model, turn, settings, self.planned) for turn in self.turns]
+        self.unseen: list[tuple[int, Tensor, Rows, list[Tensor]]] = []
         self.best, self.best_state, self.waited = -math.inf, _snapshot(model), 0
         self.begun: set[int] = set()
 
     def run(self) -> None:
-        self.fitted.tier = self.steps[0].tier
         self.fitted.stopped = "all planned steps taken"
         self._validate_start()
         losses: list[Tensor] = []
@@ -130,7 +134,10 @@ class _Loop:
             self.fitted.steps = step + 1
             self.fitted.epochs = (step + 1) / self.per_epoch
             over = self.deadline is not None and time.perf_counter() > self.deadline
-            if over or (step + 1) % self.look_every == 0 or step + 1 == self.planned:
+            look = over or (step + 1) % self.look_every == 0 or step + 1 == self.planned
+            if look or len(self.unseen) == MOST_UNSEEN:
+                self._see()
+            if look:
                 self._look(step + 1, losses)
                 losses = []
                 if over:
@@ -139,19 +146,20 @@ class _Loop:
                 if self.settings.patience and self.waited >= self.settings.patience:
                     self.fitted.stopped = f"no gain on validation rows for {self.waited} looks"
                     break
+        self.fitted.tier = ", ".join(dict.fromkeys(move.tier for move in self.steps))
+        self.fitted.why = "; ".join(dict.fromkeys(move.why for move in self.steps if move.why))
         if self.validation is not None and self.settings.keep == "best":
             self.model.load_state_dict(self.best_state)
 
     def _take(self, step: int, index: Tensor, rows: Rows) -> Tensor:
-        loss = torch.zeros(())
+        loss, numbers = torch.zeros(()), []
         for turn, move in zip(self.turns, self.steps, strict=True):
             if not turn.moves(step, step / self.planned):
                 continue
             self._begin(turn)
             loss, norm = move(rows)
-            if not torch.isfinite(loss + norm):
-                self.model.load_state_dict(self.best_state)
-                raise explain(self.model, rows, index, step + 1)
+            numbers.append(loss + norm)
+        self.unseen.append((step, index, rows, numbers))
         return loss
 
     def _begin(self, turn: Turn) -> None:
@@ -164,6 +172,16 @@ class _Loop:
             turn.begin(self.train)
         self.model.train()
         self._validate_start()
+
+    def _see(self) -> None:
+        """Read what the last steps gave, all at once. Since the first that was not finite no parameter has moved."""
+        numbers = [number.double() for *_, each in self.unseen for number in each]
+        if numbers and not torch.stack(numbers).isfinite().all():
+            step, index, rows, _ = next(u for u in self.unseen if not all(t.isfinite() for t in u[3]))
+            error = explain(self.model, rows, index, step + 1)
+            self.model.load_state_dict(self.best_state)
+            raise error
+        self.unseen = []
 
     def _schedule(self, step: int) -> None:
         share = step / self.planned

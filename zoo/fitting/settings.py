@@ -19,6 +19,9 @@ class FitSettings(BaseModel):
     folds          rows to choose settings are held out in turn, in so many parts, and the fit then takes them all; the
                    first setting of a grid that the best is not clearly above is chosen. 0 sets rows aside
     seed           of every random choice in the fit
+    tier           how a step is run: "eager" runs the program's Python every time; "graph" writes a step's operations
+                   down once and replays them; "compiled" has a C++ compiler make one of them; "auto" takes the one that
+                   pays for so many steps
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,3 +36,4 @@ class FitSettings(BaseModel):
     keep: Literal["best", "last"] = "best"
     folds: int = Field(default=0, ge=0)
     seed: int = 0
+    tier: Literal["auto", "eager", "graph", "compiled"] = "auto"

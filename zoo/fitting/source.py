@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.rows.rows import Rows
+from zoo.table.codec import Cells
 
 
 class Source(Protocol):
@@ -20,6 +21,10 @@ class Source(Protocol):
     def n(self) -> int: ...
 
     def batches(self, size: int, steps: int) -> Iterator[tuple[Tensor, Rows]]: ...
+
+
+BLOCK = 64
+"""Batches that are put together at once."""
 
 
 @dataclass
@@ -34,9 +39,12 @@ class InMemory:
         """Index batches are made on the device of the rows."""
         taken = 0
         while taken < steps:
-            for index in torch.randperm(self.n, device=self.rows.given.device).split(size)[: steps - taken]:
-                taken += 1
-                yield index, self.rows.take(index)
+            for block in torch.randperm(self.n, device=self.rows.given.device).split(size * BLOCK):
+                for index, rows in _batches(block, self.rows.take(block), size):
+                    if taken == steps:
+                        return
+                    taken += 1
+                    yield index, rows
 
 
 @dataclass
@@ -51,9 +59,21 @@ class Streamed:
         while taken < steps:
             for part in self.parts(epoch):
                 rows = replace(part, total=float(self.n))
-                for index in torch.arange(part.n, device=part.given.device).split(size):
+                for index, batch in _batches(torch.arange(part.n, device=part.given.device), rows, size):
                     if taken == steps:
                         return
                     taken += 1
-                    yield index, rows.take(index)
+                    yield index, batch
             epoch += 1
+
+
+def _batches(index: Tensor, rows: Rows, size: int) -> Iterator[tuple[Tensor, Rows]]:
+    """These rows in turn, without copying them, and their part of `index`."""
+    for begin in range(0, rows.n, size):
+        here = slice(begin, begin + size)
+        cells = None if rows.cells is None else Cells(*(t[here] for t in rows.cells))
+        part = index[here]
+        yield part, replace(
+            rows, n=len(part), cells=cells, given=rows.given[here], group=rows.group[here], weight=rows.weight[here],
+            copies=1,
+        )  # fmt: skip

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
+
+EPS = 1e-8
 
 
 class Step(Protocol):
     """step(rows) moves the turn's parameters once and returns (loss, gradient norm), scalars still on the device.
 
-    A step whose gradient is not finite leaves the parameters as they were.
+    A step whose loss or gradient is not finite leaves the parameters as they were, and so do all steps after it: the
+    loop looks at these numbers now and then, and finds the parameters with which the first of them failed.
+
+    tier  how the step is run
+    why   the reason, where that is not what was asked for
     """
 
     tier: str
+    why: str
 
     def __call__(self, rows: Rows) -> tuple[Tensor, Tensor]: ...
 
@@ -27,22 +35,74 @@ class Step(Protocol):
 class EagerStep:
     """Pyro's Python runs at every step."""
 
-    tier = "eager"
+    tier, why = "eager", ""
 
     def __init__(self, turn: Turn, learning_rate: float, clip: float):
         self.turn, self.clip = turn, clip
-        self.optimiser = torch.optim.Adam(turn.parameters, lr=turn.rate * learning_rate, betas=turn.betas)
+        self.adam = Adam(turn.parameters, turn.rate * learning_rate, turn.betas)
 
     def __call__(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        loss = self.turn.loss(rows)
-        gradients = torch.autograd.grad(loss, self.turn.parameters, allow_unused=True)
-        for parameter, gradient in zip(self.turn.parameters, gradients, strict=True):
-            parameter.grad = gradient
-        norm = torch.nn.utils.clip_grad_norm_(self.turn.parameters, self.clip)
-        if torch.isfinite(norm + loss):
-            self.optimiser.step()
-        return loss.detach(), norm.detach()
+        loss, norm, *gradients = gradient(self.turn, rows, self.clip)
+        self.adam(loss, norm, gradients)
+        return loss, norm
 
     def set_learning_rate(self, value: float) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.turn.rate * value
+        self.adam.learning_rate.fill_(self.turn.rate * value)
+
+
+def gradient(turn: Turn, rows: Rows, clip: float) -> list[Tensor]:
+    """[loss, norm of its gradient, then the gradient of each parameter, shortened so that its norm is at most `clip`];
+    zeros for a parameter that is not in the loss."""
+    with torch.enable_grad():
+        loss = turn.loss(rows)
+        raw = torch.autograd.grad(loss, turn.parameters, allow_unused=True)
+    with torch.no_grad():
+        each = [torch.zeros_like(p) if g is None else g.contiguous() for p, g in zip(turn.parameters, raw, strict=True)]
+        norms = torch._foreach_norm(each)
+        alike = (list(run) for _, run in groupby(norms, lambda t: t.dtype))
+        norm = torch.linalg.vector_norm(torch.cat([torch.stack(run).double() for run in alike]))
+        shorter = (clip / (norm + 1e-6)).clamp_max(1.0)
+        return [loss.detach(), norm, *torch._foreach_mul(each, shorter)]
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015), all parameters of one type in one call; the learning rate is a tensor on the device.
+
+    failed  becomes 1 at the first loss or norm that is not finite, and parameters then stay where they are
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], learning_rate: float, betas: tuple[float, float]):
+        device = parameters[0].device
+        self.betas = betas
+        self.learning_rate = torch.tensor(learning_rate, dtype=torch.float64, device=device)
+        self.failed = torch.zeros((), device=device)
+        for p in parameters:
+            p.data = p.data.contiguous()  # the fused call reads plain memory
+        kinds = sorted({str(p.dtype) for p in parameters})
+        self.groups = [_Group([(i, p) for i, p in enumerate(parameters) if str(p.dtype) == kind]) for kind in kinds]
+
+    def __call__(self, loss: Tensor, norm: Tensor, gradients: list[Tensor]) -> None:
+        with torch.no_grad():
+            torch.maximum(self.failed, (~torch.isfinite(loss + norm)).float(), out=self.failed)
+            for group in self.groups:
+                group.move([gradients[i] for i in group.places], self.learning_rate, self.betas, self.failed)
+
+    def state(self) -> list[Tensor]:
+        return [self.failed, *(t for g in self.groups for t in (*g.first, *g.second, *g.steps))]
+
+
+class _Group:
+    def __init__(self, parameters: list[tuple[int, nn.Parameter]]):
+        self.places = [i for i, _ in parameters]
+        self.parameters = [p.detach() for _, p in parameters]
+        self.first = [torch.zeros_like(p) for p in self.parameters]
+        self.second = [torch.zeros_like(p) for p in self.parameters]
+        self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
+
+    def move(self, gradients: list[Tensor], learning_rate: Tensor, betas: tuple[float, float], failed: Tensor) -> None:
+        torch._foreach_add_(self.steps, 1)
+        torch._fused_adam_(
+            self.parameters, gradients, self.first, self.second, [], self.steps,
+            lr=learning_rate, beta1=betas[0], beta2=betas[1], weight_decay=0.0, eps=EPS, amsgrad=False, maximize=False,
+            found_inf=failed,
+        )  # fmt: skip
