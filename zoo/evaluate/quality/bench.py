@@ -20,6 +20,8 @@ FEWEST = 10
 MOST = {"columns": 50_000, "classifier": 5000, "clouds": 1000, "transport": 5000, "support": 2000, "privacy": 2000,
         "features": 5000, "modes": 50_000, "utility": 10_000}  # fmt: skip
 """Rows on each side that a group of figures takes, drawn at random of more."""
+MOST_RECORDS = 5000
+"""Training rows, and held-out ones, among which the closest is looked for."""
 EXACT = 500
 """Of these, on each side, the exact Wasserstein distance."""
 
@@ -72,6 +74,8 @@ class Bench:
         self.notes: list[str] = []
         if {"classifier", "clouds", "transport", "privacy", "features"} & set(self.only):
             self._place()
+        if "support" in self.only:
+            self._reach()
 
     # ---- samples
 
@@ -149,22 +153,22 @@ class Bench:
         return {"wasserstein": exact, "sliced_wasserstein": transport.sliced_wasserstein(a, b, self._rng())}
 
     def _support(self, drawn: Drawn) -> dict[str, Value]:
-        a, b = self._both(drawn.hidden, "support")
-        space = Space(a, "range", (self.second, drawn.hidden))
-        self.spaces["support"] = space.name
-        x, y = space(a), space(b)
-        within, across, inner = distances(x, x), distances(y, x), distances(y, y)
+        _, other = self._both(drawn.hidden, "support")
+        y = self._ranged(other)
+        x, nearest, reach = self._support_of_real
+        across = distances(y, x)
         return {
             "alpha_precision": support.alpha_precision(x, y),
-            "beta_recall": support.beta_recall(within, across, y),
-            "authenticity": support.authenticity(within, across),
-            **support.precision_recall(within, inner, across),
+            "beta_recall": support.beta_recall(nearest, across, y),
+            "authenticity": support.authenticity(nearest, across),
+            **support.precision_recall(reach, support.reaches(y, support.NEIGHBOURS)[0], across),
         }
 
     def _privacy(self, drawn: Drawn) -> dict[str, Value]:
         """The second real rows are compared with the others; all else with the rows that a model has seen."""
         mine = self._points(drawn.hidden.take(slice(self.rows("privacy"))))
-        held_out, train = self._points(self.real), self._points(self.second)
+        known = slice(MOST_RECORDS)
+        held_out, train = self._points(self.real.take(known)), self._points(self.second.take(known))
         if drawn.real:
             return {
                 "closest_record": privacy.closest_record(held_out[: len(mine)], train),
@@ -192,6 +196,13 @@ class Bench:
         return {} if found is None else {"utility": found}
 
     # ---- where distances are measured
+
+    def _reach(self) -> None:
+        real = self.real.take(slice(self.rows("support")))
+        self._ranged = Space(real, "range", (self.second,))
+        self.spaces["support"] = self._ranged.name
+        points = self._ranged(real)
+        self._support_of_real = (points, *support.reaches(points, 1, support.NEIGHBOURS))
 
     def _place(self) -> None:
         space = Space(self.real, "standard", (self.second,))

@@ -10,14 +10,14 @@ from zoo.evaluate.quality.sample import Sample
 from zoo.evaluate.quality.spaces import distances
 from zoo.evaluate.quality.value import Value, share
 
-CHUNK = 2000
+CHUNK = 200
 NEAR = 1e-6
 """Distances that are one to rounding."""
 
 
 def closest(points: np.ndarray, records: np.ndarray) -> np.ndarray:
     """Distance of each point (n, d) to the closest record (m, d): (n,)."""
-    parts = [distances(records, points[i : i + CHUNK]).min(0) for i in range(0, len(points), CHUNK)]
+    parts = [distances(points[i : i + CHUNK], records).min(1) for i in range(0, len(points), CHUNK)]
     found: np.ndarray = np.concatenate(parts)
     return found
 

@@ -77,6 +77,8 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distances (n, m) of points (n, d) and (m, d), to some 1e-7 of their size."""
     centre = a.mean(0)
     a, b = a - centre, b - centre
-    squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T
-    out: np.ndarray = np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)
-    return out
+    out: np.ndarray = a @ (-2 * b.T)
+    out += np.square(a).sum(1)[:, None]
+    out += np.square(b).sum(1)
+    np.maximum(out, 0.0, out=out)
+    return np.sqrt(out, out=out)
