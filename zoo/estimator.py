@@ -252,6 +252,8 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         """
         if particles is not None:
             whole(particles, "particles")
+        if self._fitted.withdrawn:
+            self._able("score")  # says which models can
         frame = self._read(X)
         scores = score(self._fitted, self._rows(X, frame), particles, self.seed, seconds)
         names = names_in(given, "given")

@@ -108,7 +108,14 @@ class Model(nn.Module):
 
     def bound(self, complete: bool = True) -> Bound:
         """What this model's number on a table is; `complete`: no cell of that table is missing."""
+        if self.withdrawn:
+            return "none"
         return "estimate" if self.averages else self.bound_of_rows(complete)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the objective withdraws the claim to a log-likelihood: what it fits is judged by its samples."""
+        return bool(getattr(self.objective, "withdraws", False))
 
     @property
     def averages(self) -> bool:
@@ -138,7 +145,7 @@ class Model(nn.Module):
 
     @property
     def verbs(self) -> list[str]:
-        able = {"cluster": self.sites.clusters, "embed": self.sites.embeds}
+        able = {"score": not self.withdrawn, "cluster": self.sites.clusters, "embed": self.sites.embeds}
         return [verb for verb in VERBS if able.get(verb, True)]
 
     def _check_guide(self) -> None:

@@ -56,7 +56,7 @@ def _number(values: np.ndarray, scale: Scale) -> np.ndarray:
     if not len(seen):
         return np.array([0.0, 1.0])
     origin, unit = (seen.mean(), seen.std()) if scale == "standard" else (seen.min(), np.ptp(seen))
-    return np.array([origin, unit if unit > 1e-12 * max(1e-300, np.abs(seen).max()) else 1.0])
+    return np.array([origin, unit if unit > 1e-14 * max(1e-300, np.abs(seen).max()) else 1.0])
 
 
 def _common(codes: np.ndarray) -> np.ndarray:

@@ -73,7 +73,7 @@ def _correlations(real: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, 
 
 
 def _flat(values: np.ndarray) -> bool:
-    return not len(values) or float(np.ptp(values)) <= 1e-12 * float(np.abs(values).max())
+    return not len(values) or float(np.ptp(values)) <= 1e-14 * float(np.abs(values).max())
 
 
 def _coded(real: Sample, other: Sample, j: int) -> tuple[np.ndarray, np.ndarray]:

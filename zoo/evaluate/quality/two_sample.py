@@ -33,9 +33,14 @@ def logistic_test(real: np.ndarray, other: np.ndarray, seed: int) -> dict[str, V
 
 
 def trees(levels: np.ndarray, rows: int, seed: int) -> HistGradientBoostingClassifier:
-    rounds = 100 if rows > FEW else 50
+    """Boosted trees for so many rows; few rows have smaller leaves, since trees could not part them at all."""
     return HistGradientBoostingClassifier(
-        max_iter=rounds, max_leaf_nodes=15, early_stopping=False, categorical_features=levels, random_state=seed
+        max_iter=100 if rows > FEW else 50,
+        max_leaf_nodes=15,
+        min_samples_leaf=min(20, max(2, rows // 20)),
+        early_stopping=False,
+        categorical_features=levels,
+        random_state=seed,
     )
 
 
