@@ -129,6 +129,53 @@ def away(house: Path, tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
+# ----------------------------------------------------------------------------------------------------- judging samples
+
+
+def test_judge_prints_every_figure_with_its_ceiling_and_floor(away: Path) -> None:
+    penguins().sample(frac=1.0, random_state=0).to_csv("made.csv", index=False)
+    said = worked(zoo("judge", "p.csv", "made.csv", "--target", "species"))
+    for word in ("trend", "c2st", "copies", "utility", "real rows", "independent", "halved", "60 rows on each side"):
+        assert word in said.out
+    document = worked(zoo("judge", "p.csv", "made.csv", "--target", "species", "--json")).json
+    assert document["figures"]["copies"]["value"] == 1
+    assert document["rows"] == {"real": N, "synthetic": N, "compared": N // 2}
+    assert set(document["columns"]) == {"mass", "bill", "sex", "species"}
+    beside = worked(zoo("judge", "p.csv", "made.csv", "--train", "p.csv", "--json", "--ignore", "sex")).json
+    assert beside["figures"]["nearer_to_training"]["ceiling"] == 0.5
+    assert "sex" not in beside["columns"]
+    refused(zoo("judge", "p.csv", "made.csv", "--target", "specis"), "did you mean 'species'?")
+    refused(zoo("judge", "p.csv", "nowhere.csv"), "no file 'nowhere.csv'")
+    pd.read_csv("made.csv").drop(columns="bill").to_csv("less.csv", index=False)
+    refused(zoo("judge", "p.csv", "less.csv"), "the synthetic table has no column 'bill'")
+
+
+def test_judge_reads_both_tables_alike(away: Path) -> None:
+    """Without a header, another separator, tokens for missing cells: the second is read like the first, or as it is."""
+    frame = penguins()
+    frame.to_csv("real.txt", sep=";", header=False, index=False, na_rep="-9")
+    Path("names.txt").write_text("\n".join(frame))
+    flags = ("--columns", "names.txt", "--sep", ";", "--missing", "-9")
+    shuffled = frame.sample(frac=1.0, random_state=0)
+    shuffled.to_csv("made.txt", sep=";", header=False, index=False, na_rep="-9")
+    shuffled.to_csv("made.csv", index=False)
+    both = [worked(zoo("judge", "real.txt", made, *flags, "--json")).json for made in ("made.txt", "made.csv")]
+    assert both[0]["figures"] == both[1]["figures"]
+    assert both[0]["figures"]["copies"]["value"] == 1
+
+
+def test_compare_with_and_without_samples(away: Path) -> None:
+    sets = ("-m", "gaussian", *QUICK)
+    said = worked(zoo("compare", "p.csv", *sets, "-o", "with"))
+    for word in ("shape", "trend", "C2ST", "samples of 24 rows"):
+        assert word in said.out
+    assert max(map(len, said.out.splitlines()[:4])) <= 120
+    said = worked(zoo("compare", "p.csv", *sets, "-o", "without", "--no-samples"))
+    assert "C2ST" not in said.out
+    assert json.loads(Path("without/comparison.json").read_text())["samples"] is None
+    assert 'id="judged"' not in Path("without/report.html").read_text()
+
+
 # ---------------------------------------------------------------------------------------------- tables that cannot be
 
 BAD_TABLES = {

@@ -142,7 +142,7 @@ def test_the_flags_of_the_readme_exist() -> None:
 
 def test_every_command_has_the_reading_flags_that_the_readme_promises() -> None:
     """A schema, kinds and roles belong to a fit; how a file is read belongs to every command that reads one."""
-    fits, reads = ("inspect", "fit", "compare"), ("score", "cluster", "embed", "impute")
+    fits, reads = ("inspect", "fit", "compare", "judge"), ("score", "cluster", "embed", "impute")
     layout = {"--missing", "--header", "--columns", "--sep", "--query"}
     roles = {"--schema", "--kind", "--ignore", "--weight", "--group", "--given"}
     for name in (*fits, *reads):

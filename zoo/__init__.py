@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.comparison import Comparison, compare
     from zoo.errors import UserError, ZooWarning
     from zoo.estimator import Estimator
+    from zoo.evaluate.quality.judge import Quality
     from zoo.registry import Registry
     from zoo.rows.rows import Rows
     from zoo.table.examples import example
@@ -27,6 +28,7 @@ _WHERE = {
     "Comparison": "zoo.comparison",
     "compare": "zoo.comparison",
     "Estimator": "zoo.estimator",
+    "Quality": "zoo.evaluate.quality.judge",
     "UserError": "zoo.errors",
     "ZooWarning": "zoo.errors",
     "Registry": "zoo.registry",
@@ -41,6 +43,7 @@ _WHERE = {
 __all__ = [
     "Comparison",
     "Estimator",
+    "Quality",
     "Registry",
     "Rows",
     "Schema",
@@ -50,6 +53,7 @@ __all__ = [
     "example",
     "fit",
     "infer_schema",
+    "judge",
     "load",
     "models",
     "read_table",
@@ -73,6 +77,42 @@ def fit(model: str, table: Any, **options: Any) -> Estimator:
         **{k: options.pop(k) for k in list(options) if k not in known},
     }
     return Estimator(model, settings=settings, **options).fit(table)
+
+
+def judge(
+    real: Any,
+    synthetic: Any,
+    *,
+    train: Any = None,
+    target: str | None = None,
+    modes: Any = None,
+    seed: int = 0,
+    schema: Any = None,
+    **asked: Any,
+) -> Quality:
+    """Measure synthetic rows beside real ones: a `Quality`, with real rows and independent columns beside every figure.
+
+    Tables are anything that `read_table` reads. train: the rows that the synthetic ones were made from; target: a
+    column to predict from the others; modes: (centres, sigma) of numeric columns, where modes are known; schema, or
+    kinds, ignore, given, group, weight: what each column is, as for `fit`.
+    """
+    from zoo.arguments import seed_in
+    from zoo.errors import quiet
+    from zoo.evaluate.quality.judge import judge as judged
+    from zoo.table.infer import schema_for
+    from zoo.table.reader import read_table
+
+    frame, made = read_table(real), read_table(synthetic)
+    known = None if train is None else read_table(train)
+    if known is None:
+        whole = frame
+    else:
+        import pandas as pd
+
+        whole = pd.concat([known, frame], ignore_index=True)
+    found = schema_for(whole, schema, **asked)
+    with quiet():  # what is to be said of these cells was said of the whole table
+        return judged(frame, made, found, train=known, target=target, modes=modes, seed=seed_in(seed))
 
 
 def load(path: Any, **options: Any) -> Estimator:

@@ -36,12 +36,14 @@ from zoo.options import (
     Particles,
     Query,
     Reading,
+    RealArg,
     RunArg,
     RunOut,
     SchemaFile,
     Seed,
     Sep,
     Sets,
+    SyntheticArg,
     TableArg,
     Weight,
     assignments,
@@ -60,6 +62,7 @@ from zoo.terminal import (
     note,
     note_missingness,
     print_json,
+    print_quality,
     print_ranking,
     profile_grid,
     say,
@@ -219,17 +222,17 @@ def fit(
         estimator.fit_parts(train, validation, found, progress=told(model), stream=stream)
     estimator.reading_ = reading.kept(frame)
     with quiet():  # what is to be said of these cells was said of the whole table
-        scores = estimator.log_likelihood(test)
+        scores = estimator.log_likelihood(test) if "score" in estimator.model_.verbs else None
     done = estimator.fitted_
     document = {
         "model": model, "seconds": done.seconds, "epochs": done.epochs, "steps": done.steps, "step_tier": done.tier,
-        "step_tier_why": done.why, "loss": done.loss, "log_likelihood": scores.mean,
-        "standard_error": scores.standard_error, "bound": scores.bound, "measure": scores.measure,
-        "stopped": done.stopped, "device": str(chosen), "settings": estimator.chosen_, "warnings": done.notes,
-        "run": str(output),
+        "step_tier_why": done.why, "loss": done.loss, "log_likelihood": scores.mean if scores else None,
+        "standard_error": scores.standard_error if scores else None, "bound": scores.bound if scores else "none",
+        "measure": found.measure, "stopped": done.stopped, "device": str(chosen),
+        "settings": estimator.chosen_, "warnings": done.notes, "run": str(output),
     }  # fmt: skip
     with new_folder(output) as folder:
-        estimator.write(folder, score=scores.to_json(), table=name_of(table))
+        estimator.write(folder, score=scores.to_json() if scores else None, table=name_of(table))
         write_report(folder, models_file, {model: estimator})
     if json_:
         return print_json(document)
@@ -241,7 +244,7 @@ def fit(
         note(f"  {text}")
     how = f"{done.tier}: {done.why}" if done.why else done.tier
     note(f"{done.stopped}; {count_of(done.steps, 'step')} ({how}) in {done.seconds:.1f} s")
-    say(sentence(scores.to_json()))
+    say(sentence(scores.to_json()) if scores else "no log-likelihood: `zoo sample` draws rows, `zoo judge` judges them")
     note(f"{wrote} {output}")
 
 
@@ -250,6 +253,7 @@ def compare(
     table: TableArg,
     output: RunOut,
     models: Annotated[str | None, typer.Option("-m", "--models", help="names, separated by commas")] = None,
+    samples: Annotated[bool, typer.Option("--samples/--no-samples", help="whether to judge rows drawn of each")] = True,
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
     schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
@@ -278,7 +282,8 @@ def compare(
     with Watch(json_) as told:
         result = compare_on(
             frame, found, names, settings=settings, seed=seed, device=device, time_budget=budget,
-            models_file=models_file, name=name_of(table), reading=reading.kept(frame), told=told,
+            models_file=models_file, name=name_of(table), reading=reading.kept(frame), samples=samples,
+            told=told,
         )  # fmt: skip
     result.check_asked(names)
     result.save(output)
@@ -289,6 +294,37 @@ def compare(
         if why.startswith("left out"):
             note(f"{name}: {why}")
     note(f"{wrote} {output}, see {output}/report.html, in {time.perf_counter() - started:.0f} s")
+
+
+@app.command()
+def judge(
+    real: RealArg,
+    synthetic: SyntheticArg,
+    train: Annotated[
+        str | None, typer.Option("--train", metavar="TABLE", help="the rows that the synthetic ones were made from")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="COL", help="a column that is predicted from the others")
+    ] = None,
+    seed: Seed = 0, json_: Json = False,
+    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
+    group: Group = None, given: Given = None,
+) -> None:  # fmt: skip
+    """Measure how good synthetic rows are, beside real rows and independent columns."""
+    import pandas as pd
+
+    from zoo.evaluate.quality.judge import judge as judged
+
+    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
+    frame = reading.read(real)
+    kept, names = reading.kept(frame), list(frame.columns)
+    made = Reading(query=query).read(synthetic, kept, names)
+    known = None if train is None else Reading(query=query).read(train, kept, names)
+    found = reading.schema_of(frame if known is None else pd.concat([known, frame], ignore_index=True))
+    with quiet():
+        quality = judged(frame, made, found, train=known, target=target, seed=seed)
+    print_json(quality.to_json()) if json_ else print_quality(quality.to_json())
 
 
 # ---------------------------------------------------------------- verbs on a run

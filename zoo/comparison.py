@@ -23,6 +23,8 @@ from zoo.estimator import Estimator
 from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, mean, standard_error
 from zoo.line_up import all_used, check_request, legal, line_up
 from zoo.registry import Registry
+from zoo.sampled import Samples, judge_models
+from zoo.sampled import line as sampled_line
 from zoo.table.check import check_parts
 from zoo.table.codec import Codec
 from zoo.table.files import name_of
@@ -34,10 +36,22 @@ from zoo.table.split import Split, split
 BASELINE = "independent"
 SHOWN_ROWS = 2000
 FITTING_SHARE = 0.85  # of a time budget; the rest is for the page
+SAMPLING_SHARE = 0.95  # of a time budget, by whose end samples are judged
 SCORING_SHARE = 0.15  # of a model's own time, for its held-out rows
 WORTH = 1.5  # times what a fit has had that it must get to be done again
 
-COLUMNS = ["log_likelihood", "standard_error", "bound", "elbo", "difference", "difference_se", "seconds"]
+COLUMNS = [
+    "log_likelihood",
+    "standard_error",
+    "bound",
+    "elbo",
+    "difference",
+    "difference_se",
+    "shape",
+    "trend",
+    "c2st",
+    "seconds",
+]
 """Of the ranking, what a look shows."""
 
 Told = Callable[[str], Any]
@@ -45,7 +59,7 @@ Told = Callable[[str], Any]
 
 @dataclass
 class Entry:
-    """One model of a comparison: fitted and scored, or why not."""
+    """One model of a comparison: fitted and scored, or why not; one that has no likelihood is fitted, not scored."""
 
     model: str
     seconds: float
@@ -65,10 +79,12 @@ class Comparison:
     """The ranking of models on one table, best first.
 
     schema   what each column is: the measure of every number
-    entries  one for each model; those without a log-likelihood come last
+    entries  one for each model; those without a log-likelihood come after, ranked apart by their samples, and those
+             that could not be fitted come last
     reasons  why each model of the line-up is in it, or was left out
     parts    positions of the rows that fitted, chose, and judged: all models were scored on the last
     reading  the options with which the table was read from a file, kept with the run
+    samples  how good rows are that each model draws; none where that was not asked
     """
 
     schema: Schema
@@ -79,13 +95,26 @@ class Comparison:
     name: str = "table"
     seed: int = 0
     reading: dict[str, Any] = field(default_factory=dict)
+    samples: Samples | None = None
 
     def __post_init__(self) -> None:
-        self.entries.sort(key=lambda e: -e.scores.mean if e.scores else np.inf)
+        self.entries.sort(key=self._place)
         for entry in self.entries:
             entry.warnings = _warnings(entry, self)
 
+    def _place(self, entry: Entry) -> tuple[float, ...]:
+        """By log-likelihood; without one by what a classifier can tell of its samples, then by their trends."""
+        if entry.scores:
+            return (0.0, -entry.scores.mean)
+        found = sampled_line(self.samples.models.get(entry.model) if self.samples else None)
+        by_samples = (-(found["c2st"] or 0.0), -(found["trend"] or 0.0), -(found["shape"] or 0.0))
+        return (1.0 if entry.estimator else 2.0, *by_samples)
+
     # ---- numbers
+
+    @property
+    def fitted(self) -> list[Entry]:
+        return [e for e in self.entries if e.estimator is not None]
 
     @property
     def scored(self) -> list[Entry]:
@@ -94,12 +123,14 @@ class Comparison:
     @property
     def best(self) -> Entry:
         self.check_asked(None)
+        if not self.scored:
+            raise UserError("no model of this comparison has a log-likelihood", "rank them by their samples")
         return self.scored[0]
 
     def check_asked(self, models: Sequence[str] | None) -> None:
         """Refuse a comparison in which none of the models asked for, by name or as the line-up, could be fitted."""
         asked = [e for e in self.entries if models is None or e.model in models]
-        if not any(e.scores for e in asked):
+        if not any(e.estimator for e in asked):
             raise UserError("no model could be fitted: " + "; ".join(f"{e.model}: {e.failure}" for e in asked))
 
     def __getitem__(self, model: str) -> Estimator:
@@ -107,7 +138,7 @@ class Comparison:
         for entry in self.entries:
             if entry.model == model and entry.estimator is not None:
                 return entry.estimator
-        raise UserError(f"no fitted model {model!r} in this comparison", ", ".join(e.model for e in self.scored))
+        raise UserError(f"no fitted model {model!r} in this comparison", ", ".join(e.model for e in self.fitted))
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -133,6 +164,7 @@ class Comparison:
             "measure": self.schema.measure,
             "rows": {k: len(v) for k, v in parts.items()},
             "models": [self._line(entry) for entry in self.entries],
+            "samples": None if self.samples is None else self.samples.to_json(),
             "line_up": self.reasons,
             "warnings": self.failures,
         }
@@ -145,7 +177,7 @@ class Comparison:
     def _line(self, entry: Entry) -> dict[str, Any]:
         line: dict[str, Any] = {"model": entry.model}
         keys = ("log_likelihood", "standard_error", "bound", "elbo", "gap", "k_hat", "particles", "monte_carlo_error")
-        document = entry.scores.to_json() if entry.scores else {}
+        document = entry.scores.to_json() if entry.scores else {"bound": "none"} if entry.estimator else {}
         line |= {key: _finite(document.get(key)) for key in keys}
         difference = self.difference(entry.model, self.best.model) if entry.scores else (None, None)
         line |= dict(zip(("difference", "difference_se"), map(_finite, difference), strict=True))
@@ -153,6 +185,7 @@ class Comparison:
         above = self.difference(entry.model, BASELINE) if entry.scores and has_baseline else (None, None)
         line |= dict(zip(("above_baseline", "above_baseline_se"), map(_finite, above), strict=True))
         model = entry.estimator.model_ if entry.estimator else None
+        line |= sampled_line(self.samples.models.get(entry.model) if self.samples else None)
         line |= {
             "seconds": entry.seconds,
             "parameters": model.n_parameters() if model else None,
@@ -199,15 +232,15 @@ class Comparison:
         _parquet(self.frame.iloc[self.parts.test], folder / "held_out.parquet")
         shown = np.random.default_rng(self.seed).permutation(self.parts.train)[:SHOWN_ROWS]
         _parquet(self.frame.iloc[np.sort(shown)], folder / "rows.parquet")
-        for entry in self.scored:
+        for entry in self.fitted:
             assert entry.estimator is not None
-            assert entry.scores is not None
             entry.estimator.reading_ = self.reading
-            entry.estimator.write(folder / "models" / entry.model, score=entry.scores.to_json())
+            score = entry.scores.to_json() if entry.scores else None
+            entry.estimator.write(folder / "models" / entry.model, score=score)
         run.write_manifest(folder, run.manifest("comparison", self.seed, table=self.name, reading=self.reading))
         from zoo.report.page import write_report
 
-        write_report(folder, estimators={e.model: e.estimator for e in self.scored if e.estimator})
+        write_report(folder, estimators={e.model: e.estimator for e in self.fitted if e.estimator})
 
 
 def compare(
@@ -227,6 +260,7 @@ def compare(
     models_file: str | None = None,
     name: str | None = None,
     reading: Mapping[str, Any] | None = None,
+    samples: bool = True,
     told: Told | None = None,
     progress: Any = None,
 ) -> Comparison:
@@ -237,6 +271,7 @@ def compare(
     settings     settings changed in every model that has them
     time_budget  seconds for all models together; those that did not get their turn are named
     reading      options with which the table was read from a file; verbs on the run read theirs like it
+    samples      whether rows are drawn of every model and judged, beside its likelihood and after all fits
     told         called with a line of text when something starts or ends
     """
     check_request(Registry.load(models_file), models, pairs_in(settings, "settings"))
@@ -247,7 +282,7 @@ def compare(
     name = name or (name_of(table) if isinstance(table, str | Path) else "table")
     return compare_on(
         frame, schema, models, settings=settings, seed=seed, device=device, time_budget=time_budget,
-        models_file=models_file, name=name, reading=reading, told=told, progress=progress,
+        models_file=models_file, name=name, reading=reading, samples=samples, told=told, progress=progress,
     )  # fmt: skip
 
 
@@ -263,6 +298,7 @@ def compare_on(
     models_file: str | None = None,
     name: str = "table",
     reading: Mapping[str, Any] | None = None,
+    samples: bool = True,
     told: Told | None = None,
     progress: Any = None,
 ) -> Comparison:
@@ -285,7 +321,8 @@ def compare_on(
     train, validation, test = (frame.iloc[i] for i in parts)
     with quiet():
         codec = Codec.fit(schema, train)
-    end = None if budget is None else time.perf_counter() + FITTING_SHARE * budget
+    started = time.perf_counter()
+    end = None if budget is None else started + FITTING_SHARE * budget
 
     def one(model: str, deadline: float | None) -> Entry:
         if told:
@@ -300,7 +337,12 @@ def compare_on(
         deadline = _deadline(end, len(cut) - n)
         if deadline is not None and deadline - time.perf_counter() > WORTH * entries[i].seconds:
             entries[i] = one(entries[i].model, deadline)
-    result = Comparison(schema, entries, reasons, parts, frame, name, seed, dict(reading or {}))
+    judged = None
+    if samples:
+        fitted = {e.model: e.estimator for e in entries if e.estimator}
+        until = None if budget is None else started + SAMPLING_SHARE * budget
+        judged = judge_models(fitted, train, test, schema, seed, until, told)
+    result = Comparison(schema, entries, reasons, parts, frame, name, seed, dict(reading or {}), judged)
     for failure in result.failures:
         warnings.warn(failure, ZooWarning, stacklevel=2)
     return result
@@ -327,7 +369,7 @@ def _entry(
         estimator.fit_parts(train, validation, schema, codec, deadline, progress)
         with quiet():
             late = None if deadline is None else SCORING_SHARE * max(deadline - started, 0.0)
-            scores = estimator.log_likelihood(test, seconds=late)
+            scores = estimator.log_likelihood(test, seconds=late) if "score" in estimator.model_.verbs else None
     except UserError as error:
         return Entry(estimator.model, time.perf_counter() - started, failure=str(error))
     except Exception as error:  # one model that breaks must not cost the others
@@ -340,8 +382,17 @@ def _entry(
 
 
 def _warnings(entry: Entry, comparison: Comparison) -> list[str]:
-    if entry.scores is None or entry.estimator is None:
+    if entry.estimator is None:
         return [entry.failure] if entry.failure else []
+    unjudged = comparison.samples.problems.get(entry.model) if comparison.samples else None
+    fit = [entry.estimator.fitted_.stopped] if entry.cut_short else []
+    notes = entry.estimator.fitted_.notes
+    return [*_of_scores(entry, comparison), *notes, *fit, *([unjudged] if unjudged else [])]
+
+
+def _of_scores(entry: Entry, comparison: Comparison) -> list[str]:
+    if entry.scores is None or entry.estimator is None:
+        return []
     out = []
     scores, model = entry.scores, entry.estimator.model_
     baseline = next((e for e in comparison.scored if e.model == BASELINE), None)
@@ -354,9 +405,6 @@ def _warnings(entry: Entry, comparison: Comparison) -> list[str]:
         out.append(f"k-hat {scores.worst_k_hat:.2f} above {K_HAT_GOOD}: the bound is loose on some rows")
     if model.pattern_wise and model.schema.has_missing:
         out.append("with missing cells a density for each pattern, not the marginal of one joint")
-    out += entry.estimator.fitted_.notes
-    if entry.cut_short:
-        out.append(entry.estimator.fitted_.stopped)
     for choice_name, values in model_grid(entry).items():
         chosen = _chosen(entry).get(choice_name)
         if len(values) > 1 and chosen == max(values) and len(entry.estimator.choices_) == len(values):

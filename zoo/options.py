@@ -19,6 +19,8 @@ TableArg = Annotated[
         help="CSV, Parquet (a file or a folder), Arrow, JSON lines, the URL of a database, or - for standard input",
     ),
 ]
+RealArg = Annotated[str, typer.Argument(metavar="REAL", help="a table of real rows, as every TABLE is given")]
+SyntheticArg = Annotated[str, typer.Argument(metavar="SYNTHETIC", help="a table of rows with the same columns")]
 RunArg = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="where to write; the format follows the ending")]
 RunOut = Annotated[Path, typer.Option("-o", "--output", help="the run folder to write")]

@@ -99,31 +99,25 @@ def sentence(score: dict[str, Any]) -> str:
     return f"{text}; {score['measure']}"
 
 
+SAMPLED = {"shape": "shape", "trend": "trend", "c2st": "C2ST"}
+"""Of the figures of samples, those in a ranking."""
+
+
 def print_ranking(document: dict[str, Any]) -> None:
-    grid = Grid(
-        "model",
-        "log-likelihood",
-        "bound",
-        "ELBO",
-        "from best",
-        "above baseline",
-        "seconds",
-        "settings",
-        box=None,
-        header_style="bold",
-    )
+    samples = document.get("samples")
+    names = ["model", "log-likelihood", "bound", "ELBO", "from best", "above baseline"]
+    names += [*(SAMPLED.values() if samples else ()), "seconds", "settings"]
+    grid = Grid(*names, box=None, header_style="bold")
     for line in document["models"]:
-        if line["log_likelihood"] is None:
-            grid.add_row(line["model"], "-", "", "", "", "", f"{line['seconds']:.1f}", "")
-            continue
-        settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in line["settings"].items())
+        settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in (line["settings"] or {}).items())
         grid.add_row(
             f"[cyan]{line['model']}[/]",
-            plus_minus(line, "log_likelihood", "standard_error"),
-            line["bound"],
+            plus_minus(line, "log_likelihood", "standard_error") or "-",
+            line["bound"] or "",
             plus_minus(line, "elbo"),
             plus_minus(line, "difference", "difference_se"),
             plus_minus(line, "above_baseline", "above_baseline_se"),
+            *(plus_minus(line, name) for name in (SAMPLED if samples else ())),
             f"{line['seconds']:.1f}",
             escaped(settings),
         )
@@ -131,9 +125,44 @@ def print_ranking(document: dict[str, Any]) -> None:
     rows = document["rows"]
     parts = f"{rows['train']} rows fit, {rows['validation']} choose, {rows['test']} judge"
     say(f"\n{document['measure']}; {parts}")
+    if samples:
+        ends = ", ".join(f"{title} {_between(samples, name)}" for name, title in SAMPLED.items())
+        say(f"samples of {samples['rows']} rows: {ends} (independent columns to real rows; 1 is best)")
+    apart = [line["model"] for line in document["models"] if line["bound"] == "none"]
+    if apart:
+        say(f"no log-likelihood, ranked apart by {'samples' if samples else 'nothing'}: {', '.join(apart)}")
     for line in document["models"]:
         for warning in line["warnings"]:
             out.print(f"[yellow]{line['model']}[/]: {escaped(warning)}", highlight=False, soft_wrap=True)
+
+
+def print_quality(document: dict[str, Any]) -> None:
+    """A judgement: every figure beside the ceiling and the floor."""
+    grid = Grid("", "synthetic", "real rows", "independent", "better", "what it is", box=None, header_style="bold")
+    for name, figure in document["figures"].items():
+        error = figure["standard_error"]
+        value = f"{figure['value']:.4g}" + ("" if error is None else f" ± {error:.2g}")
+        ends = ("" if figure[end] is None else f"{figure[end]:.4g}" for end in ("ceiling", "floor"))
+        grid.add_row(f"[cyan]{name}[/]", value, *ends, figure["better"], escaped(figure["says"]))
+    say(grid)
+    rows = document["rows"]
+    say(f"\n{rows['compared']:,} rows on each side, of {rows['real']:,} real and {rows['synthetic']:,} synthetic")
+    worst = [f"{name} {value:.3f}" for name, value in list(document["columns"].items())[:MOST_GAPS]]
+    if worst:
+        say(f"columns of the worst shape: {', '.join(worst)}")
+    pairs = [f"{' and '.join(pair['columns'])} {pair['trend']:.3f}" for pair in document["pairs"][: MOST_GAPS // 2]]
+    if pairs:
+        say(f"pairs of the worst trend: {', '.join(pairs)}")
+    for text in dict.fromkeys(document["spaces"].values()):
+        say(f"{', '.join(k for k, v in document['spaces'].items() if v == text)}: {text}")
+    for text in document["notes"]:
+        say(text)
+
+
+def _between(samples: dict[str, Any], name: str) -> str:
+    """From the floor to the ceiling of a figure."""
+    ends = (samples[end][name] for end in ("floor", "ceiling"))
+    return " to ".join("-" if end is None else f"{end:.3f}" for end in ends)
 
 
 def plus_minus(line: dict[str, Any], value: str, spread: str = "") -> str:

@@ -29,6 +29,8 @@ def comparison_content(source: Source) -> Content:
     lines = words.scored(document)
     names = [line["model"] for line in lines]
     best = names[0] if names else None
+    fitted = names + [line["model"] for line in words.apart(document)]
+    shown = best or (fitted[0] if fitted else None)
     table = document["table"]
     shape = f"{words.count(table['rows'], 'row')}, {words.count(table['columns'], 'modelled column')}"
     parts = document["rows"]
@@ -54,16 +56,20 @@ def comparison_content(source: Source) -> Content:
         "elbo_figure": _figure(source, "ELBO", "ELBO and log-likelihood", figures.elbo_against_likelihood, document)
         if lines
         else None,
-        "line_up": _line_up(source, names),
+        "judged": tables.samples(document),
+        "figures": list(words.SAMPLES.values()),
+        "judged_rows": (document.get("samples") or {}).get("rows"),
+        "judged_notes": (document.get("samples") or {}).get("notes", []),
+        "line_up": _line_up(source, fitted),
         "left_out": _left_out(document["line_up"]),
-        **_curves(source, names),
-        **_samples(source, best),
-        "clusters": source.attempt("clusters", _clusters_of_best, source, names),
+        **_curves(source, fitted),
+        **_samples(source, shown),
+        "clusters": source.attempt("clusters", _clusters_of_best, source, fitted),
         "lowest": source.attempt("the rows of lowest density", _lowest, source, best) if best else None,
         **_about(source),
-        "load": [('zoo.load("path/to/this/folder")', f"the best model, {best}")]
-        + [(f'zoo.load("path/to/this/folder/models/{name}")', "") for name in names[1:2]]
-        if best
+        "load": [('zoo.load("path/to/this/folder")', f"the best model, {shown}")]
+        + [(f'zoo.load("path/to/this/folder/models/{name}")', "") for name in fitted[1:2]]
+        if shown
         else [],
     }
 
@@ -142,6 +148,8 @@ def _model_line(source: Source, name: str, reasons: dict[str, str]) -> dict[str,
     manifest, recipe = source.manifest_of(name), source.recipe_of(name)
     choices = manifest.get("choices") or []
     chosen = chosen_of(choices)
+    document = source.comparison["models"] if source.manifest["kind"] == "comparison" else []
+    line: dict[str, Any] = next((one for one in document if one["model"] == name), {})
     tried = f"the best of {len(choices)} tried on validation rows" if len(choices) > 1 else ""
     return {
         "model": name,
@@ -150,6 +158,8 @@ def _model_line(source: Source, name: str, reasons: dict[str, str]) -> dict[str,
         "why": reasons.get(name, "asked for"),
         "settings": words.settings(chosen),
         "tried": tried,
+        "parameters": "" if line.get("parameters") is None else f"{line['parameters']:,}",
+        "clusters": "" if line.get("clusters") is None else str(line["clusters"]),
         "fit": _fit(manifest["fit"]),
     }
 

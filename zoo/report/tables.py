@@ -28,8 +28,12 @@ def ranking(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _ranked(place: int, line: dict[str, Any], finest: float | None) -> dict[str, Any]:
+    samples = {name: words.share(line.get(name)) for name in words.SAMPLED}
     if line["log_likelihood"] is None:
-        return {"model": line["model"], "place": "", "failed": "; ".join(line["warnings"]) or "it gives no density"}
+        apart = line["bound"] == "none"
+        said = {"apart": apart, "warnings": line["warnings"], "seconds": words.duration(line["seconds"])}
+        failed = {} if apart else {"failed": "; ".join(line["warnings"]) or "it gives no density"}
+        return {"model": line["model"], "place": ""} | samples | said | failed
     best = place == 1
     k_hat, clusters, parameters = line.get("k_hat"), line.get("clusters"), line.get("parameters")
     exact = line["bound"] == "exact"
@@ -60,7 +64,28 @@ def _ranked(place: int, line: dict[str, Any], finest: float | None) -> dict[str,
         "seconds": words.duration(line["seconds"]),
         "settings": words.settings(line.get("settings") or {}),
         "warnings": line["warnings"],
-    }
+        "bounded": not exact,
+    } | samples
+
+
+def samples(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """How good each model's rows are, best C2ST first, real rows above and independent columns below; none where they
+    were not judged."""
+    found = document.get("samples")
+    if not found:
+        return []
+    lines = [line for line in document["models"] if line.get("shape") is not None]
+    lines.sort(key=lambda line: (-(line["c2st"] or 0.0), -(line["trend"] or 0.0)))
+    every = [("real rows", found["ceiling"]), *((line["model"], line) for line in lines)]
+    every.append(("independent columns", found["floor"]))
+    return [
+        {
+            "model": name,
+            "end": i in (0, len(every) - 1),
+            "figures": [words.share(line.get(key), line.get(f"{key}_se")) for key in words.SAMPLES],
+        }
+        for i, (name, line) in enumerate(every)
+    ]
 
 
 def _small(value: float | None) -> str:

@@ -21,6 +21,17 @@ BOUNDS = {
     "none": "no log-likelihood",
 }
 
+SAMPLED = ("shape", "trend", "c2st")
+"""Of the figures of samples, those in a ranking."""
+SAMPLES = {
+    "shape": "shape",
+    "trend": "trend",
+    "c2st": "C2ST",
+    "alpha_precision": "α‑precision",
+    "beta_recall": "β‑recall",
+    "nearer_to_training": "nearer to training rows",
+}
+
 Line = dict[str, Any]
 
 
@@ -40,6 +51,14 @@ def number(value: float | None, error: float | None = None) -> str:
         return "–"
     text = f"{value:.{decimals(error)}f}"
     return text.removeprefix("-") if float(text) == 0 else text
+
+
+def share(value: float | None, error: float | None = None) -> str:
+    """A figure between 0 and 1, with its standard error: `.982 ± .003`."""
+    if value is None or not math.isfinite(value):
+        return ""
+    text = f"{value:.3f}"
+    return text + (f" ± {error:.3f}" if error is not None and math.isfinite(error) else "")
 
 
 def with_error(value: float | None, error: float | None) -> str:
@@ -110,11 +129,19 @@ def verdict(document: Line) -> list[str]:
     """What a comparison found: the best model first, then what it could not be told from, and what that is worth."""
     lines, rows = scored(document), document["rows"]["test"]
     if not lines:
-        return ["No model has a log-likelihood on this table.", *_failed(document)]
+        return ["No model has a log-likelihood on this table.", *_apart_from(document), *_failed(document)]
     best = lines[0]
     head = f"`{best['model']}` is best: {with_error(best['log_likelihood'], best['standard_error'])} nats per row"
     head += f" on {count(rows, 'held-out row')} ({BOUNDS[best['bound']]})."
-    return [head, *_close(lines), *_baseline(lines), *_bounds(lines[1:]), *_failed(document), *_few(rows)]
+    return [
+        head,
+        *_close(lines),
+        *_baseline(lines),
+        *_bounds(lines[1:]),
+        *_apart_from(document),
+        *_failed(document),
+        *_few(rows),
+    ]
 
 
 def _close(lines: list[Line]) -> list[str]:
@@ -179,8 +206,26 @@ def _bounds(others: list[Line]) -> list[str]:
     return [f"The number of {names} is a lower bound: its log-likelihood may be higher."]
 
 
+def apart(document: Line) -> list[Line]:
+    """The lines of fitted models that have no likelihood, in their order."""
+    return [line for line in document["models"] if line["bound"] == "none"]
+
+
+def _apart_from(document: Line) -> list[str]:
+    lines = apart(document)
+    if not lines:
+        return []
+    verb = "has" if len(lines) == 1 else "have"
+    said = f"{listed(_names(lines))} {verb} no likelihood"
+    if lines[0].get("c2st") is None:
+        return [f"{said} and cannot be ranked with the others."]
+    first = "" if len(lines) == 1 else f": of these `{lines[0]['model']}` is best"
+    return [f"{said}, and can be compared with the others by samples only{first}."]
+
+
 def _failed(document: Line) -> list[str]:
-    names = _names([line for line in document["models"] if line["log_likelihood"] is None])
+    missing = [line for line in document["models"] if line["log_likelihood"] is None]
+    names = _names([line for line in missing if line["bound"] != "none"])
     verb = "has" if len(names) == 1 else "have"
     return [f"{listed(names)} {verb} no log-likelihood here; the table says why."] if names else []
 

@@ -1,0 +1,77 @@
+"""Coverage of modes, where they are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zoo.errors import UserError, nearest
+from zoo.evaluate.quality.sample import Sample
+from zoo.evaluate.quality.value import Value, share
+
+WITHIN = 3.0
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Modes of some numeric columns. centres (K, d) and sigma (d,), a standard deviation, in the columns' units."""
+
+    names: tuple[str, ...]
+    centres: np.ndarray
+    sigma: np.ndarray
+
+    @classmethod
+    def of(cls, given: Any, sample: Sample) -> Modes:
+        """From `Modes`, or a pair (centres, sigma); centres are a table with the columns' names, or an array of all."""
+        if isinstance(given, Modes):
+            return given
+        numeric = [c.name for c in sample.columns if c.is_number]
+        try:
+            centres, sigma = given
+            frame = centres if isinstance(centres, pd.DataFrame) else pd.DataFrame(centres)
+            if not isinstance(centres, pd.DataFrame | Mapping):
+                frame.columns = pd.Index(numeric)
+            spread = np.broadcast_to(np.asarray(sigma, dtype=float), frame.shape[1:])
+            found = cls(tuple(map(str, frame.columns)), frame.to_numpy(float), spread)
+        except (TypeError, ValueError) as error:
+            what = f"modes= takes (centres, sigma) of the numeric columns {', '.join(numeric)}: {error}"
+            raise UserError(what, "centres are a table or an array (K, columns)") from None
+        for name in found.names:
+            if name not in numeric:
+                raise UserError(f"modes= names {name!r}, which is no numeric column", nearest(name, numeric))
+        if not (spread > 0).all():
+            raise UserError(f"modes= has sigma {sigma}", "give a number above 0")
+        return found
+
+    def distances(self, sample: Sample) -> np.ndarray:
+        """(n, K) in sigmas; infinite where a cell is missing."""
+        place = [next(j for j, c in enumerate(sample.columns) if c.name == name) for name in self.names]
+        x = np.stack([sample.cells[j] for j in place], -1)
+        away = np.sqrt(np.square((x[:, None] - self.centres) / self.sigma).sum(-1))
+        return np.where(np.isnan(away), np.inf, away)
+
+
+def coverage(modes: Modes, real: Sample, other: Sample) -> dict[str, Value]:
+    """Share of the modes within 3 sigma of which a row lies, share of rows that lie within 3 sigma of a mode, and
+    1 - TV of the shares of the modes among these, beside real rows'."""
+    there, here = modes.distances(real), modes.distances(other)
+    hits = (here <= WITHIN).any(0)
+    within = share((here <= WITHIN).any(1))
+    p, q = _shares(there), _shares(here)
+    balance = 1 - float(np.abs(p - q).sum()) / 2
+    return {
+        "modes_covered": Value(float(hits.mean()), None, len(other)),
+        "within_modes": within,
+        "mode_balance": Value(balance if math.isfinite(balance) else 0.0, None, len(other)),
+    }
+
+
+def _shares(distances: np.ndarray) -> np.ndarray:
+    """Share of each mode among the rows within 3 sigma of one, each row its nearest mode's."""
+    near = distances.argmin(1)[(distances <= WITHIN).any(1)]
+    return np.bincount(near, minlength=distances.shape[1]) / max(len(near), 1)

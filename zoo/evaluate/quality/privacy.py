@@ -1,0 +1,55 @@
+"""Are rows copies? Distance to the closest record, beside that of real rows that were never seen."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from zoo.evaluate.quality.sample import Sample
+from zoo.evaluate.quality.spaces import distances
+from zoo.evaluate.quality.value import Value, share
+
+CHUNK = 200
+NEAR = 1e-6
+"""Distances that are one to rounding."""
+
+
+def closest(points: np.ndarray, records: np.ndarray) -> np.ndarray:
+    """Distance of each point (n, d) to the closest record (m, d): (n,)."""
+    parts = [distances(points[i : i + CHUNK], records).min(1) for i in range(0, len(points), CHUNK)]
+    found: np.ndarray = np.concatenate(parts)
+    return found
+
+
+def closest_record(points: np.ndarray, records: np.ndarray) -> Value:
+    """Median distance to the closest record, with its standard error by the rank of the median."""
+    found = np.sort(closest(points, records))
+    n = len(found)
+    half = 0.98 * math.sqrt(n)  # ranks of a 95% interval of the median
+    low, high = found[max(0, int(n / 2 - half))], found[min(n - 1, int(n / 2 + half))]
+    return Value(float(np.median(found)), float(high - low) / (2 * 1.96), n)
+
+
+def nearer_to_training(points: np.ndarray, train: np.ndarray, held_out: np.ndarray) -> Value:
+    """Share of rows that are closer to a training row than to a held-out one, ties by half; as many of both.
+
+    1/2 where training rows are nothing special.
+    """
+    m = min(len(train), len(held_out))
+    near, far = closest(points, train[:m]), closest(points, held_out[:m])
+    tie = np.abs(near - far) <= NEAR * np.maximum(1.0, near)
+    nearer = np.where(tie, 0.5, near < far)
+    return Value(float(nearer.mean()), math.sqrt(float(nearer.var()) / len(nearer)), len(nearer))
+
+
+def copies(sample: Sample, records: Sample) -> Value:
+    """Share of rows that are, cell by cell, one of the records."""
+    known = {row.tobytes() for row in _keys(records)}
+    return share(np.array([row.tobytes() in known for row in _keys(sample)]))
+
+
+def _keys(sample: Sample) -> np.ndarray:
+    """Rows (n, D) whose bytes are alike where all cells are: a missing cell is one number, and -0 is 0."""
+    columns = [np.where(gone, -np.inf, values) for gone, values in zip(sample.missing, sample.cells, strict=True)]
+    return np.ascontiguousarray(np.stack(columns, -1).astype(np.float64) + 0.0)
