@@ -16,6 +16,8 @@ from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
 MOST = 100
+RARE = 10
+"""Rows for each entry of a predictor below which a level is rare."""
 MOST_OTHERS = 1000
 """Rows of other levels in the start of one."""
 
@@ -27,8 +29,8 @@ class ClassModels(nn.Module):
 
     As many times the parameters of one program as there are levels, and little but a level's own rows to fit them.
 
-    shared   rows that all other levels together count in the start of one, so that a rare one knows the table's scales:
-             a power prior, Ibrahim & Chen 2000
+    shared   rows that all other levels together count in the start of a rare one (fewer than ten rows for each entry of
+             a predictor), so that it knows the table's scales: a power prior, Ibrahim & Chen 2000
     """
 
     def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture, shared: float = 5.0):
@@ -89,11 +91,12 @@ class ClassModels(nn.Module):
         return all(finished)
 
     def _with_others(self, rows: Rows, mine: Tensor) -> Rows:
-        """The rows of a class, and some of all the others, which together weigh `shared` rows; all, if it has none."""
+        """The rows of a class; of a rare one, also some of all others, which together weigh `shared` rows; of one
+        without rows, all."""
         own, others = mine.nonzero()[:, 0], (~mine).nonzero()[:, 0]
         if not len(own):
             return rows
-        if not self.shared or not len(others):
+        if not self.shared or not len(others) or len(own) >= RARE * rows.width:
             return rows.take(own)
         others = others[torch.randperm(len(others))[:MOST_OTHERS].to(others.device)]
         both = rows.take(torch.cat([own, others]))
