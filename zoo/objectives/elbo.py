@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CHUNK = 4096
 POWERS = 3
+FREE = 0.01
+"""Weight of the divergence before a prior settles."""
 
 
 class Elbo(nn.Module):
@@ -33,7 +35,8 @@ class Elbo(nn.Module):
     balance    while beta grows, layers of latents pay in proportion to what they hold. Vahdat & Kautz 2020
     shrink     precision of a Normal prior on the weights of the program's affine maps, counted once a table
     spectral   nats for each unit of the largest singular value of an affine map, program's and guide's
-    settle     share of the planned steps after which the program's prior begins at draws of the rows' latents
+    settle     share of the planned steps after which the program's prior begins at draws of the rows' latents; until
+               then latents cost next to nothing, as in an autoencoder, so that clusters are not pressed together
     """
 
     progress: Tensor
@@ -80,9 +83,13 @@ class Elbo(nn.Module):
         """Mean of the rows' negative bounds plus the N-th part of the globals' divergence; a scalar."""
         w = log_weights(model.program, model.guide, rows, self.particles)
         share = rows.weight / rows.n
-        beta = self.beta * (self.progress / self.anneal).clamp(max=1.0) if self.anneal else self.beta
-        bound = (share * w.likelihood.mean(0)).sum() - beta * self._divergence(w, share)
+        bound = (share * w.likelihood.mean(0)).sum() - self._weight() * self._divergence(w, share)
         return -(bound + (w.globals + self._prior(model)) / rows.total) + self._roughness(model)
+
+    def _weight(self) -> Tensor | float:
+        """Of the divergence, at this point of the fit."""
+        weight = self.beta * (self.progress / self.anneal).clamp(max=1.0) if self.anneal else self.beta
+        return torch.where(self.progress < self.settle, FREE, weight) if self.settle else weight
 
     def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
         """The bound of each row (n,), that which a fit is stopped by."""
