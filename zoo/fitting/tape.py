@@ -39,6 +39,8 @@ def written(function: Callable[[], list[Tensor]], inputs: Sequence[Tensor]) -> f
         out = function()
     graph = recorder.graph
     graph.output([recorder.node(t) for t in out])
+    if any(t.is_cuda for t in inputs):
+        _stay_on_device(recorder)
     _share(recorder)
     _fold(recorder)
     _drop(recorder)
@@ -214,10 +216,31 @@ def _unchanged(node: Any) -> list[Any]:
     return []
 
 
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
+
+
 def _zero(value: Any) -> bool:
     if isinstance(value, fx.Node):
         return value.op == "get_attr" and not value.meta["val"].any()
     return value in (0, 0.0)
+
+
+def _stay_on_device(recorder: Recorder) -> None:
+    """Nothing waits for the host: a failed factorisation makes the first output NaN, and constants move over."""
+    graph = recorder.graph
+    output = next(node for node in graph.nodes if node.op == "output")
+    first, *others = output.args[0]
+    for node in list(graph.nodes):
+        if node.target is CHECK:
+            with graph.inserting_before(output):
+                failed = graph.call_function(A.any.default, (graph.call_function(A.ne.Scalar, (node.args[0], 0)),))
+                first = graph.call_function(A.masked_fill.Scalar, (first, failed, float("nan")))
+            graph.erase_node(node)
+        elif node.op == "get_attr" and any(user.target is A.where.self for user in node.users):
+            here = next(user.meta["val"].device for user in node.users if user.target is A.where.self)
+            setattr(recorder.root, node.target, getattr(recorder.root, node.target).to(here))
+    output.args = ([first, *others],)
 
 
 def _hashable(value: Any) -> Any:
