@@ -31,7 +31,7 @@ def compiled(module: fx.GraphModule, inputs: list[Tensor]) -> Run:
     examples = [t.detach() for t in inputs]
     with warnings.catch_warnings(), torch.no_grad(), config.patch(fallback_random=True):
         warnings.simplefilter("ignore")
-        function: Callable[..., Sequence[Tensor]] = compile_fx(module, examples)  # type: ignore[assignment, arg-type]
+        function: Callable[..., Sequence[Tensor]] = compile_fx(module, examples)  # type: ignore[assignment]
     return lambda given: list(function(*given))
 
 
