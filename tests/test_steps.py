@@ -100,11 +100,11 @@ def test_a_graph_gives_pythons_numbers(name, name_of_table, build, tables):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
-@pytest.mark.parametrize("name", ["vae", "bayesian-gmm"])
-def test_a_compiled_step_gives_pythons_numbers(name, build, mixed):
+@pytest.mark.parametrize(("name", "name_of_table"), [("vae", "pair"), ("latent-class", "levels")])
+def test_a_compiled_step_gives_pythons_numbers(name, name_of_table, build, tables):
     """Within rounding of single precision, which Adam's first steps, all of one length, may turn round."""
-    model = build(name, mixed)
-    rows = model.rows(mixed)
+    model = build(name, tables[name_of_table])
+    rows = model.rows(tables[name_of_table])
     with scope(0):
         model.initialise(rows)
     python, by_python, _ = taken(model, rows, "eager", 10, 100)

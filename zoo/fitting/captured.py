@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
+from zoo.fitting.compiled import Launch, Run, compiled, compiler
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.step import EagerStep, Step, gradient
 from zoo.fitting.tape import Unwritable, bound, written
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 WORTH = 100
 """Steps of one shape that pay for its capture."""
+WORTH_COMPILING, COMPILED_AT = 40_000, 5_000
+"""Steps that must be planned for a compiler to pay, and the use of a graph at which compiled code takes its place."""
 SHAPES = 4
 """Shapes that are captured; batches of further ones run in Python."""
 CHECKS = (10, 100, 1000)
@@ -35,8 +38,11 @@ NUDGE = 1e-2
 """Standard deviation of what is added to parameters for a check."""
 TOLERANCE = {"graph": 1e-5, "compiled": 1e-3, "cuda graph": 1e-3}
 """What two results may differ by, as a share of the largest number: a graph has the same operations as Python."""
-
-Run = Callable[[list[Tensor]], list[Tensor]]
+OTHERWISE = {
+    "graph": "the program does not do the same at every step",
+    "compiled": "compiled code gives other numbers",
+    "cuda graph": "a recorded launch gives other numbers",
+}
 
 
 def step_of(model: Model, turn: Turn, settings: FitSettings, planned: int) -> Step:
@@ -46,15 +52,17 @@ def step_of(model: Model, turn: Turn, settings: FitSettings, planned: int) -> St
     if settings.tier == "eager" or (settings.tier == "auto" and uses < WORTH):
         eager.why = "" if settings.tier == "eager" else f"{uses} steps are too few to capture"
         return eager
-    return CapturedStep(model, eager)
+    return CapturedStep(model, eager, settings.tier, uses)
 
 
 @dataclass
 class Graph:
-    """run(inputs) gives what `gradient` gives."""
+    """run(inputs) gives what `gradient` gives, or, where it `moves`, does the optimiser's part too."""
 
+    module: fx.GraphModule
     run: Run
     tier: str = "graph"
+    moves: bool = False
     uses: int = 0
 
     @property
@@ -66,13 +74,16 @@ class Graph:
 class CapturedStep:
     """Replays graphs of the turn's loss and gradient; runs Python where there is none, or where one did not hold."""
 
-    def __init__(self, model: Model, eager: EagerStep):
+    def __init__(self, model: Model, eager: EagerStep, asked: str = "graph", planned: int = 0):
+        self.asked, self.planned = asked, planned
         self.model, self.turn, self.clip, self.adam = model, eager.turn, eager.clip, eager.adam
         self.tier, self.why = "eager", ""
         self.modules = [
             m for part in (model.program, model.guide, model.heads, model.objective) for m in part.modules()
         ]
         self.state = list({id(t): t for t in (*self.turn.parameters, *_state(model))}.values())
+        moved = {id(p) for p in self.turn.parameters}
+        self.others = [t for t in self.state if id(t) not in moved]
         self.met: Counter[Any] = Counter()
         self.graphs: dict[Any, Graph | None] = {}
 
@@ -82,9 +93,13 @@ class CapturedStep:
         if key not in self.graphs and self._is_worth(key):
             self.graphs[key] = self._captured(rows)
         graph = self.graphs.get(key)
-        loss, norm, *gradients = self._python(rows) if graph is None else self._replayed(graph, key, rows)
-        self.adam(loss, norm, gradients)
-        return loss, norm
+        if graph is not None:
+            out = self._replayed(graph, key, rows)
+            if out is not None:
+                return out[0], out[1]
+        out = self._python(rows)
+        self._move(out)
+        return out[0], out[1]
 
     def set_learning_rate(self, value: float) -> None:
         self.adam.learning_rate.fill_(value)
@@ -104,16 +119,26 @@ class CapturedStep:
     def _inputs(self, rows: Rows) -> list[Tensor]:
         return [*self.state, *_tensors(rows)]
 
-    def _replayed(self, graph: Graph, key: Any, rows: Rows) -> list[Tensor]:
+    def _move(self, out: list[Tensor]) -> None:
+        self.adam(out[0], out[1], out[2:])
+
+    def _replayed(self, graph: Graph, key: Any, rows: Rows) -> list[Tensor] | None:
+        """The step by its graph; None, the step not taken and the graph not used again, where it does not hold."""
         graph.uses += 1
+        if self.asked == "auto" and self.planned >= WORTH_COMPILING and graph.uses == COMPILED_AT:
+            graph = self.graphs[key] = self._faster(graph, "compiled", rows)
         if not graph.due or self._holds(graph, rows):
             try:
                 with torch.no_grad():
-                    return graph.run(self._inputs(rows))
+                    out = graph.run(self._inputs(rows))
             except Exception as error:
                 self._give_up(error)
+            else:
+                if not graph.moves:
+                    self._move(out)
+                return out
         self.graphs[key] = None
-        return self._python(rows)
+        return None
 
     # ---- making one
 
@@ -125,11 +150,33 @@ class CapturedStep:
             if [id(t) for t in self.model.buffers()] != buffers:
                 raise Unwritable("a buffer is replaced by another one, not changed in place")
             run = bound(module).forward
-            graph = Graph(lambda inputs: run(*inputs))
         except Exception as error:
             self._give_up(error)
             return None
-        return graph if self._holds(graph, rows) else None
+        graph = Graph(module, lambda inputs: run(*inputs))
+        if not self._holds(graph, rows):
+            return None
+        if self.asked == "auto" and rows.given.is_cuda:
+            return self._faster(graph, "cuda graph", rows)
+        return self._faster(graph, "compiled", rows) if self.asked == "compiled" else graph
+
+    def _faster(self, graph: Graph, tier: str, rows: Rows) -> Graph:
+        """The graph in a faster tier; the same graph, and the reason, where that is not to be had."""
+        try:
+            with self._untouched():
+                if tier == "cuda graph":
+                    run: Run = Launch(graph.run, self._move, self._inputs(rows), len(self.state))
+                elif compiler() is None:
+                    raise Unwritable("no C++ compiler was found")
+                else:
+                    run = compiled(graph.module, self._inputs(rows))
+            faster = replace(graph, run=run, tier=tier, moves=tier == "cuda graph")
+            if self._holds(faster, rows):
+                return faster
+        except Exception as error:
+            self._give_up(error)
+        self.tier = graph.tier
+        return graph
 
     def _give_up(self, error: Exception) -> None:
         said = (str(error).strip().splitlines() or [""])[0]
@@ -139,10 +186,10 @@ class CapturedStep:
         """Whether graph and Python agree under one seed, at two places near the parameters."""
         try:
             for seed in range(2):
-                expected, found = self._after(self._python, seed, rows), self._after(
-                    lambda r: graph.run(self._inputs(r)), seed, rows)  # fmt: skip
+                expected = self._after(self._python, seed, rows)
+                found = self._after(lambda r: graph.run(self._inputs(r)), seed, rows)
                 if not _alike(expected, found, TOLERANCE[graph.tier]):
-                    raise Unwritable("the program does not do the same at every step")
+                    raise Unwritable(OTHERWISE[graph.tier])
         except Exception as error:
             self._give_up(error)
             return False
@@ -150,12 +197,12 @@ class CapturedStep:
         return True
 
     def _after(self, run: Callable[[Rows], list[Tensor]], seed: int, rows: Rows) -> list[Tensor]:
-        """What a step gives, and the state it leaves, at parameters a little beside these; undone afterwards."""
+        """What a step gives, and the buffers it leaves, at parameters a little beside these; undone afterwards."""
         with self._untouched(), torch.no_grad():
             torch.manual_seed(seed)
             for p in self.turn.parameters:
                 p.add_(NUDGE * torch.randn_like(p))
-            return [*(t.clone() for t in run(rows)), *(t.detach().clone() for t in self.state)]
+            return [*(t.clone() for t in run(rows)), *(t.detach().clone() for t in self.others)]
 
     @contextmanager
     def _untouched(self) -> Iterator[None]:
@@ -183,8 +230,8 @@ def _tensors(rows: Rows) -> list[Tensor]:
 
 
 def _alike(expected: list[Tensor], found: list[Tensor], tolerance: float) -> bool:
-    """Whether loss, norm, gradients and state are the same, up to rounding in the largest of each."""
-    size = expected[1].abs().nan_to_num(0.0, 0.0, 0.0) if len(expected) > 1 else torch.zeros(())
+    """Whether loss, norm, gradients and buffers are the same, up to rounding in the largest of each."""
+    size = expected[1].abs().nan_to_num(0.0, 0.0, 0.0)
     for a, b in zip(expected, found, strict=True):
         if not a.is_floating_point():
             if not torch.equal(a, b):

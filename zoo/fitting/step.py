@@ -74,7 +74,7 @@ class Adam:
     def __init__(self, parameters: list[nn.Parameter], learning_rate: float, betas: tuple[float, float]):
         device = parameters[0].device
         self.betas = betas
-        self.learning_rate = torch.tensor(learning_rate, dtype=torch.float64, device=device)
+        self.learning_rate = torch.tensor(learning_rate, device=device)
         self.failed = torch.zeros((), device=device)
         for p in parameters:
             p.data = p.data.contiguous()  # the fused call reads plain memory

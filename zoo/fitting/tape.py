@@ -39,8 +39,11 @@ def written(function: Callable[[], list[Tensor]], inputs: Sequence[Tensor]) -> f
         out = function()
     graph = recorder.graph
     graph.output([recorder.node(t) for t in out])
+    if any(t.is_cuda for t in inputs):
+        _stay_on_device(recorder)
     _share(recorder)
     _fold(recorder)
+    _drop(recorder)
     _prune(graph)
     return fx.GraphModule(recorder.root, graph)
 
@@ -60,6 +63,11 @@ class Recorder(TorchDispatchMode):
         self.touched: set[int] = set()
         for i, t in enumerate(inputs):
             self._name(self.graph.placeholder(f"t{i}"), t)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Else torch imports its compiler's front end, for a second, before the first operation is written down."""
+        return False
 
     def constant(self, tensor: Tensor) -> Any:
         name = f"c{len(self.root._buffers)}"
@@ -178,6 +186,63 @@ def _share(recorder: Recorder) -> None:
             node.replace_all_uses_with(first)
 
 
+def _drop(recorder: Recorder) -> None:
+    """What leaves its argument as it is goes: a power of one, a sum with zeros, a list of one joined."""
+    for node in list(recorder.graph.nodes):
+        if node.op != "call_function" or not all(_own(recorder, n) for n in (node, *node.all_input_nodes)):
+            continue
+        value, others = node.meta["val"], _unchanged(node)
+        for other in others:
+            was = other.meta["val"]
+            if (was.shape, was.stride(), was.dtype, was.device) == (
+                value.shape,
+                value.stride(),
+                value.dtype,
+                value.device,
+            ):
+                node.replace_all_uses_with(other)
+                break
+
+
+def _unchanged(node: Any) -> list[Any]:
+    """The arguments that an operation gives back, where it changes nothing but their shape or type."""
+    name, args = node.target._schema.name.removeprefix("aten::") if hasattr(node.target, "_schema") else "", node.args
+    if name in ("_to_copy", "clone") or (name in ("mul", "div", "pow") and args[1] in (1, 1.0)):
+        return [args[0]]
+    if name == "cat" and len(args[0]) == 1:
+        return [args[0][0]]
+    if name == "add" and not node.kwargs:
+        return [a for a, b in (args[:2], args[1::-1]) if isinstance(a, fx.Node) and _zero(b)]
+    return []
+
+
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
+
+
+def _zero(value: Any) -> bool:
+    if isinstance(value, fx.Node):
+        return value.op == "get_attr" and not value.meta["val"].any()
+    return value in (0, 0.0)
+
+
+def _stay_on_device(recorder: Recorder) -> None:
+    """Nothing waits for the host: a failed factorisation makes the first output NaN, and constants move over."""
+    graph = recorder.graph
+    output = next(node for node in graph.nodes if node.op == "output")
+    first, *others = output.args[0]
+    for node in list(graph.nodes):
+        if node.target is CHECK:
+            with graph.inserting_before(output):
+                failed = graph.call_function(A.any.default, (graph.call_function(A.ne.Scalar, (node.args[0], 0)),))
+                first = graph.call_function(A.masked_fill.Scalar, (first, failed, float("nan")))
+            graph.erase_node(node)
+        elif node.op == "get_attr" and any(user.target is A.where.self for user in node.users):
+            here = next(user.meta["val"].device for user in node.users if user.target is A.where.self)
+            setattr(recorder.root, node.target, getattr(recorder.root, node.target).to(here))
+    output.args = ([first, *others],)
+
+
 def _hashable(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(_hashable(v) for v in value)
@@ -234,6 +299,12 @@ def _candidates(node: Any) -> Iterator[Call]:
         size = args[0].meta["val"].shape[args[1]]
         begin, end, _ = slice(args[2], args[3]).indices(size)
         yield "call_function", torch.narrow, (args[0], args[1], begin, end - begin), {}
+    if name == "slice_backward":
+        grad, size, dim, start, end, step = args
+        begin, end, _ = slice(start, end).indices(size[dim])
+        if step == 1:
+            pad = [0, 0] * (len(size) - 1 - dim % len(size)) + [begin, size[dim] - end]
+            yield "call_function", torch.constant_pad_nd, (grad, pad), {}
     if name == "index":
         leading = len(args[1]) - 1
         if all(i is None for i in args[1][:-1]) and args[1][-1].meta["val"].dim() == 1:

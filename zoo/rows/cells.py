@@ -2,7 +2,8 @@
 
 A family is a small class over parameters of shape (..., Dn) with
 
-    log_average(x, lo, hi)   log of the average density over [lo, hi], or the log-density at x where lo == hi
+    log_average(x, lo, hi)   log of the average density over [lo, hi], or the log-density at x where lo == hi; where no
+                             column has cells, lo and hi are x itself, and masses need not be worked out
     sample()                 one draw for each parameter
 
 Copy `Normal` to write another.
@@ -52,13 +53,15 @@ class Normal:
         self.loc, self.scale = loc, scale
 
     def log_average(self, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+        density = log_normal_density((x - self.loc) / self.scale) - self.scale.log()
+        if lo is hi:
+            return density
         width = hi - lo
         wide = width > NARROW * self.scale
         # both branches must be finite for the gradient of `where`
         a = (lo - self.loc) / self.scale
         b = torch.where(wide, hi - self.loc, lo - self.loc + self.scale) / self.scale
         mass = log_normal_mass(a, b) - torch.where(wide, width, 1.0).log()
-        density = log_normal_density((x - self.loc) / self.scale) - self.scale.log()
         return torch.where(wide, mass, density)
 
     def sample(self) -> Tensor:
@@ -81,12 +84,14 @@ class StudentT:
         self.log_constant = torch.lgamma((df + 1) / 2) - torch.lgamma(df / 2) - torch.lgamma(half)
 
     def log_average(self, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-        width = hi - lo
-        wide = width > 0
-        root = self.df.sqrt()
         t = (x - self.loc) / self.scale
         log = self.log_constant - 0.5 * self.df.log() - (self.df + 1) / 2 * torch.log1p(t.square() / self.df)
         density = log - self.scale.log()
+        if lo is hi:
+            return density
+        width = hi - lo
+        wide = width > 0
+        root = self.df.sqrt()
         a = torch.atan((lo - self.loc) / self.scale / root)
         # the angle between both ends, exact in the tails too
         s, u = (lo - self.loc) / self.scale / root, (hi - self.loc) / self.scale / root
@@ -161,7 +166,8 @@ class NormalMixture:
         self.log_weights, self.kernels = logits.log_softmax(-1), Normal(loc, scale)
 
     def log_average(self, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-        parts = self.kernels.log_average(x[..., None], lo[..., None], hi[..., None])
+        low = lo[..., None]
+        parts = self.kernels.log_average(x[..., None], low, low if lo is hi else hi[..., None])
         return (self.log_weights + parts).logsumexp(-1)
 
     def sample(self) -> Tensor:

@@ -186,6 +186,8 @@ def log_average(family: Family, codec: Codec, cells: Cells) -> Tensor:
     """
     x, lo, hi, unit = cells.x[..., : len(codec.loc)], cells.lo, cells.hi, cells.unit
     columns = codec.schema.numeric
+    if not codec.schema.has_lattice:
+        lo = hi = x
     if any(c.resolution is not None and c.ends != (None, None) and c.period is None for c in columns):
         first, last = x < codec.edges[0], x > codec.edges[1]
         width = hi - lo

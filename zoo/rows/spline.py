@@ -66,9 +66,12 @@ class Floored:
 
 
 def _log_cauchy(x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+    density = -math.log(math.pi) - torch.log1p(x.square())
+    if lo is hi:
+        return density
     width = hi - lo
     wide = width > NARROW
     # atan(hi) - atan(lo) in one arctangent, exact in the tails too
     mass = torch.atan2(torch.where(wide, width, 1.0), 1 + lo * hi) / math.pi
     average = mass.log() - torch.where(wide, width, 1.0).log()
-    return torch.where(wide, average, -math.log(math.pi) - torch.log1p(x.square()))
+    return torch.where(wide, average, density)
