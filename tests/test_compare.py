@@ -66,7 +66,7 @@ like = "gaussian"
 def quiet(table: Any, models: list[str] | None = None, **options: Any) -> Comparison:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ZooWarning)
-        return compare(table, models, device="cpu", **{"settings": QUICK, **options})
+        return compare(table, models, device="cpu", **{"settings": QUICK, "samples": False, **options})
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ranked(mixed: pd.DataFrame) -> Comparison:
-    return quiet(mixed, ["mixture", "gaussian", "vae"], settings={**MIXTURE, "dim": 2}, name="made up")
+    return quiet(mixed, ["mixture", "gaussian", "vae"], settings={**MIXTURE, "dim": 2}, name="made up", samples=True)
 
 
 # ------------------------------------------------------------------------------------------------------------ numbers

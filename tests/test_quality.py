@@ -369,8 +369,24 @@ def test_nearer_to_training_rows() -> None:
     some = np.concatenate([train[:1000], fresh[:1000]])
     found = privacy.nearer_to_training(some, train, held_out)
     assert abs(found.value - 0.75) < 4 * found.standard_error + 0.01
-    assert privacy.closest_record(held_out + 1e3, held_out).value > 1e3
-    assert privacy.closest_record(train + np.array([1e-3, 0]), train).value == pytest.approx(1e-3, rel=1e-2)
+    assert privacy.median(privacy.closest(held_out + 1e3, held_out)).value > 1e3
+    moved = privacy.closest(train + np.array([1e-3, 0]), train)
+    assert privacy.median(moved).value == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_a_few_copies_are_too_close() -> None:
+    """One row in twenty where rows are new; where a fifth are copies, all of these beside a twentieth of the rest."""
+    r = rng(0)
+    train, held_out, fresh = (r.normal(size=(4000, 3)) for _ in range(3))
+    usual = privacy.closest(held_out, train)
+    found = privacy.too_close(privacy.closest(fresh, train), usual)
+    assert abs(found.value - 0.05) < 4 * math.sqrt(2) * found.standard_error  # the quantile strays too
+    some = np.concatenate([train[:400], fresh[:1600]])
+    found = privacy.too_close(privacy.closest(some, train), usual)
+    assert abs(found.value - 0.24) < 4 * math.sqrt(2) * found.standard_error
+    # the error of a median is its spread over samples
+    median = [privacy.median(rng(k).exponential(size=400)) for k in range(200)]
+    assert np.std([m.value for m in median]) == pytest.approx(np.mean([m.standard_error for m in median]), rel=0.25)
 
 
 # ------------------------------------------------------------------------------------------------------- feature spaces
@@ -542,6 +558,8 @@ def test_copied_rows_are_seen_in_a_judgement() -> None:
     assert copied["copies"].value == 1
     assert copied["copies"].ceiling == 0
     assert copied["nearer_to_training"].value == 1
+    assert copied["too_close"].value == 1
+    assert copied["too_close"].ceiling == pytest.approx(0.05, abs=0.01)
     assert copied["closest_record"].value < 1e-3 < copied["closest_record"].ceiling
     without = judge(train, train.iloc[::2], SCHEMA, only=only)
     assert without["copies"].value == 1

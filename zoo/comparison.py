@@ -23,7 +23,7 @@ from zoo.estimator import Estimator
 from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, mean, standard_error
 from zoo.line_up import all_used, check_request, legal, line_up
 from zoo.registry import Registry
-from zoo.sampled import Samples, judge_models
+from zoo.sampled import FIGURES, Samples, judge_models
 from zoo.sampled import line as sampled_line
 from zoo.table.check import check_parts
 from zoo.table.codec import Codec
@@ -209,13 +209,17 @@ class Comparison:
 
         return figures.elbo_against_likelihood(self.to_json())
 
+    @property
+    def _looked_at(self) -> list[str]:
+        return [name for name in COLUMNS if self.samples or name not in FIGURES]
+
     def __repr__(self) -> str:
-        text = self.table[COLUMNS].to_string(float_format=lambda v: f"{v:.3f}")
+        text = self.table[self._looked_at].to_string(float_format=lambda v: f"{v:.3f}")
         return f"{text}\n\n{self.schema.measure}; {len(self.parts.test)} held-out rows"
 
     def _repr_html_(self) -> str:
         note = f"<p>{self.schema.measure}; {len(self.parts.test)} held-out rows</p>"
-        return note + self.table[COLUMNS].to_html(float_format=lambda v: f"{v:.3f}")
+        return note + self.table[self._looked_at].to_html(float_format=lambda v: f"{v:.3f}")
 
     # ---- keeping
 

@@ -18,9 +18,11 @@ from zoo.evaluate.quality.sample import Sample
 from zoo.evaluate.quality.value import Value
 from zoo.table.schema import Schema
 
-FIGURES = ("shape", "trend", "c2st", "alpha_precision", "beta_recall", "nearer_to_training")
+FIGURES = ("shape", "trend", "c2st", "alpha_precision", "beta_recall", "nearer_to_training", "too_close")
 """What a comparison says of samples; `zoo judge` says more."""
 GROUPS: tuple[Group, ...] = ("columns", "classifier", "support", "privacy")
+
+MOST_ROWS = 10_000
 
 Figures = dict[str, Value]
 
@@ -29,7 +31,7 @@ Figures = dict[str, Value]
 class Samples:
     """Judged rows of every model.
 
-    rows            drawn of each model, held against as many held-out ones
+    rows            drawn of each model, held against as many held-out ones; `MOST_ROWS` at most
     ceiling, floor  the same figures of training rows, and of independent columns
     models          figures by model; those that are left out are in `problems`, with the reason
     """
@@ -71,12 +73,13 @@ def judge_models(
     deadline: float | None = None,
     told: Callable[[str], Any] | None = None,
 ) -> Samples | None:
-    """Draw as many rows of each model as there are held-out ones, and judge them; none of fewer than 10 rows.
+    """Draw as many rows of each model as there are held-out ones (`MOST_ROWS` at most), and judge them; none of fewer
+    than 10 rows.
 
     A model that is conditional upon columns, or has groups, draws at those of training rows. What is not judged by
     the deadline is named.
     """
-    n = min(len(train), len(test))
+    n = min(len(train), len(test), MOST_ROWS)
     if n < FEWEST or not estimators:
         return None
     started = time.perf_counter()

@@ -29,7 +29,8 @@ SAMPLES = {
     "c2st": "C2ST",
     "alpha_precision": "α‑precision",
     "beta_recall": "β‑recall",
-    "nearer_to_training": "nearer to training rows",
+    "nearer_to_training": "nearer to train",
+    "too_close": "too close",
 }
 
 Line = dict[str, Any]

@@ -20,7 +20,7 @@ FEWEST = 10
 MOST = {"columns": 50_000, "classifier": 5000, "clouds": 1000, "transport": 5000, "support": 2000, "privacy": 2000,
         "features": 5000, "modes": 50_000, "utility": 10_000}  # fmt: skip
 """Rows on each side that a group of figures takes, drawn at random of more."""
-MOST_RECORDS = 5000
+MOST_RECORDS = 10_000
 """Training rows, and held-out ones, among which the closest is looked for."""
 EXACT = 500
 """Of these, on each side, the exact Wasserstein distance."""
@@ -63,7 +63,8 @@ class Bench:
         self.n, self.seed, self.seen, self.target = n, seed, seen, target
         rng = np.random.default_rng(seed)
         self.real = real.take(rng.permutation(len(real))[:n])
-        self.records = second if seen or records is None else records
+        everything = second if seen or records is None else records
+        self.records = everything.take(rng.permutation(len(everything)))
         self.second = second.take(rng.permutation(len(second))[:n])
         self.floor = self.second.shuffled(rng)
         self.only = [
@@ -76,6 +77,8 @@ class Bench:
             self._place()
         if "support" in self.only:
             self._reach()
+        if "privacy" in self.only:
+            self._close()
 
     # ---- samples
 
@@ -165,21 +168,24 @@ class Bench:
         }
 
     def _privacy(self, drawn: Drawn) -> dict[str, Value]:
-        """The second real rows are compared with the others; all else with the rows that a model has seen."""
-        mine = self._points(drawn.hidden.take(slice(self.rows("privacy"))))
-        known = slice(MOST_RECORDS)
-        held_out, train = self._points(self.real.take(known)), self._points(self.second.take(known))
+        """The held-out rows are compared with the second ones; all else with the rows that a model has seen."""
         if drawn.real:
-            return {
-                "closest_record": privacy.closest_record(held_out[: len(mine)], train),
-                "copies": privacy.copies(self.real, self.records if self.seen else self.second),
-                **({"nearer_to_training": Value(0.5, None, len(mine))} if self.seen else {}),
-            }
+            near, found = self._usual, privacy.copies(self.real, self.records if self.seen else self.second)
+        else:
+            mine = self._points(drawn.hidden.take(slice(self.rows("privacy"))))
+            near = privacy.closest(mine, self._known if self.seen else self._held_out)
+            found = privacy.copies(drawn.came, self.records)
         out = {
-            "closest_record": privacy.closest_record(mine, train if self.seen else held_out),
-            "copies": privacy.copies(drawn.came, self.records),
+            "closest_record": privacy.median(near),
+            "too_close": privacy.too_close(near, self._usual),
+            "copies": found,
         }
-        return out | ({"nearer_to_training": privacy.nearer_to_training(mine, train, held_out)} if self.seen else {})
+        if not self.seen:
+            return out
+        if drawn.real:
+            return out | {"nearer_to_training": Value(0.5, None, len(near))}
+        train = self._points(self.second.take(slice(MOST_RECORDS)))
+        return out | {"nearer_to_training": privacy.nearer_to_training(mine, train, self._held_out)}
 
     def _features(self, drawn: Drawn) -> dict[str, Value]:
         a, b = (self.axes(self._points(one)) for one in self._both(drawn.hidden, "features"))
@@ -203,6 +209,12 @@ class Bench:
         self.spaces["support"] = self._ranged.name
         points = self._ranged(real)
         self._support_of_real = (points, *support.reaches(points, 1, support.NEIGHBOURS))
+
+    def _close(self) -> None:
+        """How near held-out rows are to those that a model has seen (or to the other half of the real ones)."""
+        self._held_out = self._points(self.real.take(slice(MOST_RECORDS)))
+        self._known = self._points((self.records if self.seen else self.second).take(slice(MOST_RECORDS)))
+        self._usual = privacy.closest(self._held_out[: self.rows("privacy")], self._known)
 
     def _place(self) -> None:
         space = Space(self.real, "standard", (self.second,))

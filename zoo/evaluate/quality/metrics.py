@@ -51,6 +51,7 @@ METRICS: dict[str, Metric] = {
     "nn_recall": Metric("support", "higher", 0, 1, "share of real rows within the reach of one"),
     "nn_f1": Metric("support", "higher", 0, 1, "harmonic mean of these two"),
     "closest_record": Metric("privacy", "as real", 0, INF, "median distance to the closest training row"),
+    "too_close": Metric("privacy", "as real", 0, 1, "share as near to one as the nearest 5% of held-out rows"),
     "copies": Metric("privacy", "as real", 0, 1, "share that is a training row, cell by cell"),
     "nearer_to_training": Metric("privacy", "as real", 0, 1, "share closer to training than to held-out rows; 0.5"),
     "frechet": Metric("features", "lower", 0, INF, "squared Frechet distance of the moments"),

@@ -13,6 +13,8 @@ from zoo.table.schema import Column
 MOST_LEVELS = 50
 FARTHEST = 1e3
 """Units of a column beyond which a number is no farther."""
+ROUNDING = 1e-13
+"""Of the largest square of a distance, below which one is 0."""
 Scale = Literal["standard", "range"]
 SAID = {
     "standard": "numbers in standard deviations of the real rows, levels one-hot, a flag where cells are missing",
@@ -74,11 +76,13 @@ def _points(values: np.ndarray, column: Column, fit: np.ndarray) -> np.ndarray:
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean distances (n, m) of points (n, d) and (m, d), to some 1e-7 of their size."""
+    """Euclidean distances (n, m) of points (n, d) and (m, d), to some 1e-7 of the farthest; 0 where they are less."""
     centre = a.mean(0)
     a, b = a - centre, b - centre
+    first, second = np.square(a).sum(1), np.square(b).sum(1)
     out: np.ndarray = a @ (-2 * b.T)
-    out += np.square(a).sum(1)[:, None]
-    out += np.square(b).sum(1)
-    np.maximum(out, 0.0, out=out)
+    out += first[:, None]
+    out += second
+    # copies are at distance 0, and ties are ties, whatever the product has rounded
+    out[out < ROUNDING * max(first.max(initial=0.0), second.max(initial=0.0))] = 0.0
     return np.sqrt(out, out=out)
