@@ -28,6 +28,7 @@ from zoo.line_up import LINE_UP
 from zoo.model import Model
 from zoo.registry import Registry
 from zoo.rows.dense import Dense
+from zoo.rows.joint import Joint
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 from zoo.table.codec import Codec
@@ -239,7 +240,7 @@ def test_a_rounded_column_has_masses(name, table, column, fitted):
     masses = np.exp(scores.log_likelihood) * step
     # 0.001 of a heavy tail may lie beyond; failure rate 6e-7 where the number is a bound
     error = np.sqrt(np.square(masses * scores.monte_carlo).sum())
-    if any(isinstance(density, Dense) for density in model.sites.observed.values()):
+    if any(isinstance(density, Dense | Joint) for density in model.sites.observed.values()):
         assert 0.9 - 5 * error < masses.sum() < 1 + 2e-3 + 5 * error
     else:
         assert masses.sum() == pytest.approx(1.0, abs=2e-3 + 5 * error)
@@ -293,7 +294,7 @@ def test_samples_of_levels_come_as_often_as_their_masses_say(name, fitted):
 def test_samples_of_a_column_agree_with_its_marginal(name, column, fitted):
     """Frequencies of one column's draws against its marginal: the density with every other cell missing."""
     model = likely(fitted(name, "mixed"))
-    order = getattr(getattr(model.program, "conditionals", None), "order", [0])
+    order = getattr(getattr(model.program, "conditionals", model.program), "order", [0])
     if model.pattern_wise and column != model.schema.names[order[0]]:
         pytest.skip("with missing cells the density is not the marginal of the joint")
     n = 3000
@@ -317,7 +318,7 @@ def test_samples_of_a_column_agree_with_its_marginal(name, column, fitted):
         text = drawn.map(lambda v: f"{v:g}" if isinstance(v, float) else v)
         observed = np.array([(text == (f"{v:g}" if isinstance(v, float) else v)).sum() for v in values])
     assert observed.sum() == n
-    if column == "count" and any(isinstance(density, Dense) for density in model.sites.observed.values()):
+    if column == "count" and any(isinstance(density, Dense | Joint) for density in model.sites.observed.values()):
         # a joint density's number leaves out of the end cells what it has beyond them
         observed, masses = observed[1:-1], masses[1:-1]
         n = observed.sum() / masses.sum()

@@ -24,5 +24,5 @@ NAMES = {
     "latent": "zoo.programs.latent:Latent",
     "circuit": "zoo.programs.circuit:Circuit",
     "chain": "zoo.programs.chain:Chain",
-    "spline-flow": "zoo.programs.flow:spline_flow",
+    "flow": "zoo.programs.flow:Flow",
 }
