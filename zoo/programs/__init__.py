@@ -25,4 +25,5 @@ NAMES = {
     "circuit": "zoo.programs.circuit:Circuit",
     "chain": "zoo.programs.chain:Chain",
     "flow": "zoo.programs.flow:Flow",
+    "flow-mixture": "zoo.programs.flow_mixture:FlowMixture",
 }

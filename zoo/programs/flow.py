@@ -56,14 +56,15 @@ class Flow(nn.Module):
         n = len(schema.numeric)
         self.levels = Levels(schema, hidden, hide) if schema.rest else None
         context = schema.given + (self.levels.width if self.levels is not None else 0)
-        self.numbers = Numbers(schema, context, flow, tails) if n else None
+        self.numbers = Numbers(n, context, flow, tails) if n else None
+        self.proposal = Proposal(schema, context) if n else None
 
     def forward(self, rows: Rows) -> Tensor:
         with rows.plate():
             if self.levels is None:
                 assert self.numbers is not None
-                base, proposal = self.numbers(rows.given)
-                return rows.observe(base, columns="numeric", proposal=proposal)
+                assert self.proposal is not None
+                return rows.observe(self.numbers(rows.given), columns="numeric", proposal=self.proposal(rows.given))
             return rows.observe(Joint(rows, self.levels, None if self.numbers is None else self._then, self.order))
 
     @property
@@ -74,42 +75,63 @@ class Flow(nn.Module):
     def _then(self, rows: Rows) -> Dense:
         assert self.levels is not None
         assert self.numbers is not None
+        assert self.proposal is not None
         context = torch.cat([rows.given, self.levels.read(rows)], -1)
-        base, proposal = self.numbers(context)
-        return Dense(rows.codec, base, rows.cells, rows.complete, proposal)
+        return Dense(rows.codec, self.numbers(context), rows.cells, rows.complete, self.proposal(context))
 
     def initialise(self, rows: Rows) -> bool:
         start = em.fit(rows, components=1, covariance="full")
         if self.levels is not None:
             self.levels.bias.copy_(start.rest[0])
         if self.numbers is not None:
-            self.numbers.loc.copy_(start.loc[0])
-            self.numbers.tril.copy_(torch.linalg.cholesky(start.covariance(0)))
+            assert self.proposal is not None
+            self.numbers.start_at(start, 0)
+            self.proposal.start_at(start, 0)
         return False
 
 
-class Numbers(nn.Module):
-    """The joint density of the numeric columns given a context (n, C), and what proposes missing cells."""
+class Gaussian(nn.Module):
+    """loc and tril of the numeric columns."""
 
     loc: Tensor
     tril: Tensor
 
-    def __init__(self, schema: Schema, context: int, flow: Callable[[int, int], nn.Module], tails: str):
+    def __init__(self, n: int):
         super().__init__()
-        n = len(schema.numeric)
-        self.flow = flow(n, context)
-        self.log_df = nn.Parameter(torch.full((n,), math.log(START_DF))) if tails == "student-t" else None
-        self.guess = nn.Linear(context, n) if context and (schema.has_missing or schema.spiked) else None
-        if self.guess is not None:
-            nn.init.zeros_(self.guess.weight)
-            nn.init.zeros_(self.guess.bias)
         self.register_buffer("loc", torch.zeros(n, dtype=torch.float64))
         self.register_buffer("tril", torch.eye(n, dtype=torch.float64))
 
-    def forward(self, context: Tensor) -> tuple[FlowDensity, MultivariateNormal]:
+    def start_at(self, start: em.Start, k: int) -> None:
+        self.loc.copy_(start.loc[k])
+        self.tril.copy_(torch.linalg.cholesky(start.covariance(k)))
+
+
+class Numbers(Gaussian):
+    """The joint density of the numeric columns given a context (n, C): a flow about a Gaussian."""
+
+    def __init__(self, n: int, context: int, flow: Callable[[int, int], nn.Module], tails: str):
+        super().__init__(n)
+        self.flow = flow(n, context)
+        self.log_df = nn.Parameter(torch.full((n,), math.log(START_DF))) if tails == "student-t" else None
+
+    def forward(self, context: Tensor) -> FlowDensity:
         df = None if self.log_df is None else 1.0 + self.log_df.clamp(-5, 8).exp().double()
-        loc = self.loc if self.guess is None else self.loc + self.guess(context).double() @ self.tril.mT
-        return FlowDensity(self.flow, context, self.loc, self.tril, df), MultivariateNormal(loc, scale_tril=self.tril)
+        return FlowDensity(self.flow, context, self.loc, self.tril, df)
+
+
+class Proposal(Gaussian):
+    """What missing cells and atoms are proposed from: the Gaussian of the columns, moved by what the context says."""
+
+    def __init__(self, schema: Schema, context: int):
+        super().__init__(len(schema.numeric))
+        self.moved = nn.Linear(context, len(self.loc)) if context and (schema.has_missing or schema.spiked) else None
+        if self.moved is not None:
+            nn.init.zeros_(self.moved.weight)
+            nn.init.zeros_(self.moved.bias)
+
+    def forward(self, context: Tensor) -> MultivariateNormal:
+        loc = self.loc if self.moved is None else self.loc + self.moved(context).double() @ self.tril.mT
+        return MultivariateNormal(loc, scale_tril=self.tril)
 
 
 class FlowDensity(TorchDistribution):
