@@ -30,7 +30,7 @@ FLOORS = (
     ("fitting",),
     ("run", "catalogue", "line_up"),
     ("estimator",),
-    ("report", "streaming"),
+    ("report", "streaming", "distil"),
     ("comparison",),
     ("options", "terminal"),
     ("cli",),

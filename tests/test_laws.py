@@ -34,10 +34,20 @@ from zoo.scope import scope
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
 
-# the line-up stands for the others where time is short
-every = pytest.mark.parametrize(
-    "name", [n if n in LINE_UP else pytest.param(n, marks=pytest.mark.slow) for n in Registry.load().names]
-)
+NAMES = Registry.load().names
+# flows are settings of one program: what that owes a table nsf shows, and the others what each owes by itself
+FLOWS = [n for n in NAMES if Registry.load()[n].program.use == "flow" and n not in LINE_UP]
+
+
+def cases(names: list[str]) -> pytest.MarkDecorator:
+    """The line-up stands for the others where time is short."""
+    return pytest.mark.parametrize(
+        "name", [n if n in LINE_UP else pytest.param(n, marks=pytest.mark.slow) for n in names]
+    )
+
+
+every = cases([n for n in NAMES if n not in FLOWS])
+every_flow_too = cases(NAMES)
 TABLES = ("continuous", "pair", "mixed", "complete_mixed", "levels")
 
 
@@ -79,7 +89,7 @@ def same_mean(a: np.ndarray, b: np.ndarray, sigmas: float = 5.0, slack: float = 
 # ------------------------------------------------------------------------------------------------------- one number
 
 
-@every
+@every_flow_too
 def test_every_model_takes_numbers(name, build, continuous):
     recipe = build(name, continuous).recipe
     assert recipe.model == name
@@ -125,7 +135,7 @@ def test_an_outlier_and_an_empty_row_have_finite_numbers(name, table, fitted, ta
         assert values[:2].max() < values[3]
 
 
-@every
+@every_flow_too
 @on(*TABLES)
 def test_every_parameter_gets_a_gradient(name, table, build, tables):
     model = build(name, tables[table])
@@ -196,7 +206,7 @@ def on_grid(fitted, pair):
     return get
 
 
-@every
+@every_flow_too
 def test_a_density_integrates_to_one(name, on_grid, fitted):
     log_density, area = on_grid(name)
     total = np.exp(log_density).sum() * area
@@ -249,7 +259,7 @@ def test_a_rounded_column_has_masses(name, table, column, fitted):
 # ---------------------------------------------------------------------------------- samples agree with densities
 
 
-@every
+@every_flow_too
 def test_samples_agree_with_the_density(name, on_grid, fitted):
     """The mean log p of a model's samples is its negative entropy, integrated on the grid. Failure rate 6e-5."""
     log_density, area = on_grid(name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.comparison import Comparison, compare
+    from zoo.distil import distil
     from zoo.errors import UserError, ZooWarning
     from zoo.estimator import Estimator
     from zoo.registry import Registry
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Comparison": "zoo.comparison",
     "compare": "zoo.comparison",
+    "distil": "zoo.distil",
     "Estimator": "zoo.estimator",
     "UserError": "zoo.errors",
     "ZooWarning": "zoo.errors",
@@ -47,6 +49,7 @@ __all__ = [
     "UserError",
     "ZooWarning",
     "compare",
+    "distil",
     "example",
     "fit",
     "infer_schema",
