@@ -9,7 +9,7 @@ from zoo.flows import NAMES
 from zoo.targets import Spec, locate, resolve, settings_of
 
 every = pytest.mark.parametrize("name", NAMES)
-SMALL = {"hidden": [8]}
+SMALL = {"hidden": [8], "steps": 4}
 
 
 def make(name: str, features: int, context: int, seed: int = 0, stir: float = 0.5) -> torch.nn.Module:

@@ -30,7 +30,7 @@ FLOORS = (
     ("fitting",),
     ("run", "catalogue", "line_up"),
     ("estimator",),
-    ("report", "streaming", "sampled"),
+    ("report", "streaming", "sampled", "distil"),
     ("comparison",),
     ("options", "terminal"),
     ("cli",),

@@ -29,15 +29,26 @@ from zoo.line_up import LINE_UP
 from zoo.model import Model
 from zoo.registry import Registry
 from zoo.rows.dense import Dense
+from zoo.rows.joint import Joint
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
 
-# the line-up stands for the others where time is short
-every = pytest.mark.parametrize(
-    "name", [n if n in LINE_UP else pytest.param(n, marks=pytest.mark.slow) for n in Registry.load().names]
-)
+NAMES = Registry.load().names
+# flows are settings of one program: what that owes a table nsf shows, and the others what each owes by itself
+FLOWS = [n for n in NAMES if Registry.load()[n].program.use == "flow" and n not in LINE_UP]
+
+
+def cases(names: list[str]) -> pytest.MarkDecorator:
+    """The line-up stands for the others where time is short."""
+    return pytest.mark.parametrize(
+        "name", [n if n in LINE_UP else pytest.param(n, marks=pytest.mark.slow) for n in names]
+    )
+
+
+every = cases([n for n in NAMES if n not in FLOWS])
+every_flow_too = cases(NAMES)
 TABLES = ("continuous", "pair", "mixed", "complete_mixed", "levels")
 
 
@@ -79,7 +90,7 @@ def same_mean(a: np.ndarray, b: np.ndarray, sigmas: float = 5.0, slack: float = 
 # ------------------------------------------------------------------------------------------------------- one number
 
 
-@every
+@every_flow_too
 def test_every_model_takes_numbers(name, build, continuous):
     recipe = build(name, continuous).recipe
     assert recipe.model == name
@@ -125,7 +136,7 @@ def test_an_outlier_and_an_empty_row_have_finite_numbers(name, table, fitted, ta
         assert values[:2].max() < values[3]
 
 
-@every
+@every_flow_too
 @on(*TABLES)
 def test_every_parameter_gets_a_gradient(name, table, build, tables):
     model = build(name, tables[table])
@@ -196,7 +207,7 @@ def on_grid(fitted, pair):
     return get
 
 
-@every
+@every_flow_too
 def test_a_density_integrates_to_one(name, on_grid, fitted):
     log_density, area = on_grid(name)
     total = np.exp(log_density).sum() * area
@@ -240,7 +251,7 @@ def test_a_rounded_column_has_masses(name, table, column, fitted):
     masses = np.exp(scores.log_likelihood) * step
     # 0.001 of a heavy tail may lie beyond; failure rate 6e-7 where the number is a bound
     error = np.sqrt(np.square(masses * scores.monte_carlo).sum())
-    if any(isinstance(density, Dense) for density in model.sites.observed.values()):
+    if any(isinstance(density, Dense | Joint) for density in model.sites.observed.values()):
         assert 0.9 - 5 * error < masses.sum() < 1 + 2e-3 + 5 * error
     else:
         assert masses.sum() == pytest.approx(1.0, abs=2e-3 + 5 * error)
@@ -249,7 +260,7 @@ def test_a_rounded_column_has_masses(name, table, column, fitted):
 # ---------------------------------------------------------------------------------- samples agree with densities
 
 
-@every
+@every_flow_too
 def test_samples_agree_with_the_density(name, on_grid, fitted):
     """The mean log p of a model's samples is its negative entropy, integrated on the grid. Failure rate 6e-5."""
     log_density, area = on_grid(name)
@@ -294,7 +305,7 @@ def test_samples_of_levels_come_as_often_as_their_masses_say(name, fitted):
 def test_samples_of_a_column_agree_with_its_marginal(name, column, fitted):
     """Frequencies of one column's draws against its marginal: the density with every other cell missing."""
     model = likely(fitted(name, "mixed"))
-    order = getattr(getattr(model.program, "conditionals", None), "order", [0])
+    order = getattr(getattr(model.program, "conditionals", model.program), "order", [0])
     if model.pattern_wise and column != model.schema.names[order[0]]:
         pytest.skip("with missing cells the density is not the marginal of the joint")
     n = 3000
@@ -318,7 +329,7 @@ def test_samples_of_a_column_agree_with_its_marginal(name, column, fitted):
         text = drawn.map(lambda v: f"{v:g}" if isinstance(v, float) else v)
         observed = np.array([(text == (f"{v:g}" if isinstance(v, float) else v)).sum() for v in values])
     assert observed.sum() == n
-    if column == "count" and any(isinstance(density, Dense) for density in model.sites.observed.values()):
+    if column == "count" and any(isinstance(density, Dense | Joint) for density in model.sites.observed.values()):
         # a joint density's number leaves out of the end cells what it has beyond them
         observed, masses = observed[1:-1], masses[1:-1]
         n = observed.sum() / masses.sum()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.comparison import Comparison, compare
+    from zoo.distil import distil
     from zoo.errors import UserError, ZooWarning
     from zoo.estimator import Estimator
     from zoo.evaluate.quality.judge import Quality
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Comparison": "zoo.comparison",
     "compare": "zoo.comparison",
+    "distil": "zoo.distil",
     "Estimator": "zoo.estimator",
     "Quality": "zoo.evaluate.quality.judge",
     "UserError": "zoo.errors",
@@ -50,6 +52,7 @@ __all__ = [
     "UserError",
     "ZooWarning",
     "compare",
+    "distil",
     "example",
     "fit",
     "infer_schema",

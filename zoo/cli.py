@@ -457,6 +457,43 @@ def sample(
 
 
 @app.command()
+def distil(
+    run: RunArg,
+    output: RunOut,
+    model: Annotated[str, typer.Option("-m", "--model", help="what stands in for it")] = "distilled-flow",
+    rows: Annotated[int, typer.Option("-n", "--rows", min=10, help="draws in an epoch")] = 20_000,
+    sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
+    models_file: ModelsFile = None,
+) -> None:  # fmt: skip
+    """Fit another model to a fitted one's draws, and say how far apart the two are, both ways."""
+    from zoo.distil import distil
+    from zoo.folder import check_free, new_folder
+    from zoo.registry import Registry, parse_set
+    from zoo.report.page import write_report
+
+    check_free(output)
+    settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget, "--time-budget")
+    Registry.load(models_file).recipe(model, settings).check()
+    with Watch(json_) as told:
+        done = distil(
+            run, model, settings=settings, rows=rows, seed=seed, device=device, time_budget=budget,
+            models_file=models_file, progress=told(model),
+        )  # fmt: skip
+    with new_folder(output) as folder:
+        done.estimator.write(folder, distilled=done.to_json())
+        write_report(folder, models_file, {model: done.estimator})
+    if json_:
+        return print_json({"model": model, "run": str(output), **done.to_json()})
+    for what, found in (
+        ("forward, KL(teacher || student)", done.forward),
+        ("reverse, KL(student || teacher)", done.reverse),
+    ):
+        kind = "" if found.exact else " (a difference of bounds)"
+        say(f"{what}: {found.value:.4f} ± {found.standard_error:.4f} nats a row{kind}")
+    note(f"wrote {output}")
+
+
+@app.command()
 def impute(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
     draws: Draws = None,

@@ -27,7 +27,7 @@ from zoo.evaluate.likelihood import Scores, score
 from zoo.evaluate.stability import Stability, stability
 from zoo.fitting.choose import Outcome, chosen, fit_recipe, pick_device
 from zoo.fitting.loop import Fitted, Progress
-from zoo.fitting.source import Streamed
+from zoo.fitting.source import Source, Streamed
 from zoo.model import Model
 from zoo.recipe import Recipe
 from zoo.registry import Registry
@@ -174,11 +174,13 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         deadline: float | None = None,
         progress: Progress | None = None,
         stream: Stream | None = None,
+        source: Callable[[Model], Source] | None = None,
     ) -> Estimator:
         """Fit on rows that were parted already: what `zoo.compare` calls, so that all models see the same.
 
         What is to be said of their cells was said of the whole table, in its own rows.
         stream: the table that `train` was drawn from, of which the last fit sees every row.
+        source: of the batches of the last fit, if neither rows nor a stream are.
         """
         recipe, budget = self._recipe(), seconds_in(self.time_budget)
         if budget is not None and deadline is None:
@@ -188,7 +190,8 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             codec = codec or Codec.fit(schema, train)
             held = None if validation is None else codec.encode(validation)
             encoded = codec.encode(train)
-        source = None if stream is None else functools.partial(_source, stream, int(self.seed))
+        if stream is not None:
+            source = functools.partial(_source, stream, int(self.seed))
         outcome = fit_recipe(recipe, codec, encoded, held, device, deadline, progress, source)
         self._take(outcome, outcome.rows or len(train))
         self._note_silence(encoded)

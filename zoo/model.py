@@ -18,6 +18,7 @@ from zoo.recipe import Recipe
 from zoo.rows.chain import Chain
 from zoo.rows.dense import Dense
 from zoo.rows.heads import Heads
+from zoo.rows.joint import Joint
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 from zoo.sites import Sites, discover, samples
@@ -126,12 +127,8 @@ class Model(nn.Module):
         """What the number is once the global latents have values."""
         if self.sites.continuous and not self.exact_rows:
             return "lower"
-        for density in self.sites.observed.values():
-            if isinstance(density, Dense):
-                cyclic = any(column.period is not None for column in self.schema.numeric)
-                if self.schema.has_lattice or cyclic or not (density.closed or complete):
-                    return "lower"
-        return "exact"
+        bounds = [d.bound(complete) for d in self.sites.observed.values() if isinstance(d, Dense | Joint)]
+        return next((bound for bound in ("estimate", "lower") if bound in bounds), "exact")
 
     @property
     def exact_rows(self) -> bool:
@@ -141,7 +138,7 @@ class Model(nn.Module):
     @property
     def pattern_wise(self) -> bool:
         """True where rows with missing cells get a density for each pattern, not the marginal of one joint."""
-        return any(isinstance(density, Chain) for density in self.sites.observed.values())
+        return any(isinstance(density, Chain | Joint) for density in self.sites.observed.values())
 
     @property
     def verbs(self) -> list[str]:

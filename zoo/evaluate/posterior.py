@@ -11,7 +11,6 @@ from torch import Tensor
 
 from zoo.evaluate.fixed import views
 from zoo.log_weights import LogWeights, log_mean, log_weights, parts_of
-from zoo.rows.chain import Chain
 from zoo.rows.rows import OBSERVED, Rows
 from zoo.scope import scope
 from zoo.sites import samples
@@ -160,8 +159,9 @@ def _complete_from(model: Model, rows: Rows, program: Any, draws: int) -> Tensor
 
 def _completions(fn: Any, value: Tensor, seen: Tensor, draws: int) -> Tensor:
     """(draws, n, D'): at once where the density knows how, else one after another."""
-    if isinstance(fn, Chain):
-        return fn.completions(value, seen, draws)
+    if hasattr(fn, "completions"):
+        drawn: Tensor = fn.completions(value, seen, draws)
+        return drawn
     return torch.stack([fn.complete(value, seen) for _ in range(draws)])
 
 

@@ -102,7 +102,7 @@ class CapturedStep:
         return out[0], out[1]
 
     def set_learning_rate(self, value: float) -> None:
-        self.adam.learning_rate.fill_(value)
+        self.adam.learning_rate.fill_(self.turn.rate * value)
 
     def _key(self, rows: Rows) -> Any:
         """What a graph is good for: all that is no tensor, the shapes of what is, and which modules are in training."""

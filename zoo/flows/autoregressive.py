@@ -66,3 +66,10 @@ class Spline(Masked):
 
     def __init__(self, features: int, context: int, layers: int = 3, hidden: Sequence[int] = (64, 64), bins: int = 8):
         super().__init__(features, context, scalar.Spline(bins), layers, hidden)
+
+
+class Neural(Masked):
+    """y_i a monotone network of x_i, its weights of x_<i. Huang et al. 2018."""
+
+    def __init__(self, features: int, context: int, layers: int = 3, hidden: Sequence[int] = (64, 64), units: int = 8):
+        super().__init__(features, context, scalar.Sigmoids(units), layers, hidden)

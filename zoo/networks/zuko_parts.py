@@ -35,11 +35,6 @@ class Nothing(nn.Module):
         return x.new_zeros(len(x), self.n_out)
 
 
-def spline_flow(features: int, context: int, transforms: int, hidden: Sequence[int], bins: int) -> nn.Module:
-    """Neural spline flow (autoregressive, rational-quadratic); called with a context it returns a distribution."""
-    return zuko.flows.NSF(features, context, transforms=transforms, hidden_features=hidden, bins=bins)
-
-
 def coupling_flow(features: int, transforms: int, hidden: Sequence[int]) -> nn.Module:
     """Neural spline coupling flow, as quick to draw from as to score; called, it returns a distribution.
 

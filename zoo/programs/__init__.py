@@ -30,5 +30,6 @@ NAMES = {
     "ladder": "zoo.programs.ladder:Ladder",
     "circuit": "zoo.programs.circuit:Circuit",
     "chain": "zoo.programs.chain:Chain",
-    "spline-flow": "zoo.programs.flow:spline_flow",
+    "flow": "zoo.programs.flow:Flow",
+    "flow-mixture": "zoo.programs.flow_mixture:FlowMixture",
 }

@@ -1,91 +1,225 @@
-"""Normalizing flows as densities."""
+"""Normalizing flows as densities: one program for every flow, on any table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
-from pyro.distributions import MultivariateNormal
+from pyro.distributions import MultivariateNormal, MultivariateStudentT
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import StudentT, constraints
 
 from zoo.em import fit as em
-from zoo.networks import zuko_parts
-from zoo.programs.chain import Chain
+from zoo.flows.autoregressive import Spline
+from zoo.networks.zuko_parts import masked_mlp
+from zoo.rows.columns import ColumnDensity
+from zoo.rows.dense import Dense
+from zoo.rows.joint import Joint
 from zoo.rows.rows import Rows
 from zoo.rows.spline import TAIL_SHARE
 from zoo.table.schema import Schema
 
-BROAD = 3.0
+FLOOR_DF = 1.0
+"""Degrees of freedom of the floor: the heavier, the less a row far from all others costs."""
+FAR = 1e15
+"""In single precision, squares of numbers further out than this are none; there the floor decides anyway."""
+START_DF = 8.0
 
 
 class Flow(nn.Module):
-    """A neural spline flow over numeric columns.
+    """A normalizing flow over the numeric columns, given the levels and atoms of a row, which come by a chain.
 
-    u ~ Normal(0, I),  x = T(u, given)      # T: autoregressive rational-quadratic splines, composed
+    levels    ~ chain(given)                           # each given those before it; which cells are atoms, last
+    u         ~ Normal(0, I), or Student's t           # `tails`
+    x_numeric = loc + tril T(u; given, levels)         # T: the inverse of `flow`
 
-    A share of a thousandth of the density is a broad Gaussian (three times the table's scales), so that a row far
-    from all others costs a few nats. Durkan et al. 2019.
+    loc and tril are those of the training rows: correlation is the Gaussian's part, shape is the flow's. A share of a
+    thousandth of the density is a multivariate Cauchy of that Gaussian's scales, so that a row far from all others
+    costs a few nats.
+
+    hidden  layers of the chain's network
+    hide    share of the rows whose levels are hidden in part from what follows, so that missing ones cost little
     """
 
-    def __init__(self, schema: Schema, transforms: int = 3, hidden: Sequence[int] = (128, 128), bins: int = 8):
+    def __init__(
+        self,
+        schema: Schema,
+        flow: Callable[[int, int], nn.Module] = Spline,
+        tails: Literal["normal", "student-t"] = "normal",
+        hidden: Sequence[int] = (64, 64),
+        hide: float = 0.3,
+    ):
         super().__init__()
         n = len(schema.numeric)
-        self.flow = zuko_parts.spline_flow(n, schema.given, transforms, hidden, bins)
-        self.loc: Tensor
-        self.tril: Tensor
-        self.register_buffer("loc", torch.zeros(n, dtype=torch.float64))
-        self.register_buffer("tril", torch.eye(n, dtype=torch.float64))
+        self.levels = Levels(schema, hidden, hide) if schema.rest else None
+        context = schema.given + (self.levels.width if self.levels is not None else 0)
+        self.numbers = Numbers(n, context, flow, tails) if n else None
+        self.proposal = Proposal(schema, context) if n else None
 
     def forward(self, rows: Rows) -> Tensor:
-        # the flow works in whitened coordinates: correlation is the Gaussian's part, shape is the splines'
-        gaussian = MultivariateNormal(self.loc, scale_tril=self.tril)
-        base = FlooredFlow(self.flow(rows.given) if rows.given.shape[-1] else self.flow(), gaussian, rows.n)
         with rows.plate():
-            return rows.observe(base, columns="numeric", proposal=gaussian)
+            if self.levels is None:
+                assert self.numbers is not None
+                assert self.proposal is not None
+                return rows.observe(self.numbers(rows.given), columns="numeric", proposal=self.proposal(rows.given))
+            return rows.observe(Joint(rows, self.levels, None if self.numbers is None else self._then, self.order))
+
+    @property
+    def order(self) -> list[int]:
+        """The columns that come first."""
+        return [0] if self.levels is None else self.levels.order
+
+    def _then(self, rows: Rows) -> Dense:
+        assert self.levels is not None
+        assert self.numbers is not None
+        assert self.proposal is not None
+        context = torch.cat([rows.given, self.levels.read(rows)], -1)
+        return Dense(rows.codec, self.numbers(context), rows.cells, rows.complete, self.proposal(context))
 
     def initialise(self, rows: Rows) -> bool:
         start = em.fit(rows, components=1, covariance="full")
-        self.loc.copy_(start.loc[0])
-        self.tril.copy_(torch.linalg.cholesky(start.covariance(0)))
+        if self.levels is not None:
+            self.levels.bias.copy_(start.rest[0])
+        if self.numbers is not None:
+            assert self.proposal is not None
+            self.numbers.start_at(start, 0)
+            self.proposal.start_at(start, 0)
         return False
 
 
-class FlooredFlow(TorchDistribution):
-    """(1 - s) flow + s Normal(loc, (3 tril)(3 tril)'), over (n, Dn); the flow in standard units of the columns."""
+class Gaussian(nn.Module):
+    """loc and tril of the numeric columns."""
+
+    loc: Tensor
+    tril: Tensor
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.register_buffer("loc", torch.zeros(n, dtype=torch.float64))
+        self.register_buffer("tril", torch.eye(n, dtype=torch.float64))
+
+    def start_at(self, start: em.Start, k: int) -> None:
+        self.loc.copy_(start.loc[k])
+        self.tril.copy_(torch.linalg.cholesky(start.covariance(k)))
+
+
+class Numbers(Gaussian):
+    """The joint density of the numeric columns given a context (n, C): a flow about a Gaussian."""
+
+    def __init__(self, n: int, context: int, flow: Callable[[int, int], nn.Module], tails: str):
+        super().__init__(n)
+        self.flow = flow(n, context)
+        self.log_df = nn.Parameter(torch.full((n,), math.log(START_DF))) if tails == "student-t" else None
+
+    def forward(self, context: Tensor) -> FlowDensity:
+        df = None if self.log_df is None else 1.0 + self.log_df.clamp(-5, 8).exp().double()
+        return FlowDensity(self.flow, context, self.loc, self.tril, df)
+
+
+class Proposal(Gaussian):
+    """What missing cells and atoms are proposed from: the Gaussian of the columns, moved by what the context says."""
+
+    def __init__(self, schema: Schema, context: int):
+        super().__init__(len(schema.numeric))
+        self.moved = nn.Linear(context, len(self.loc)) if context and (schema.has_missing or schema.spiked) else None
+        if self.moved is not None:
+            nn.init.zeros_(self.moved.weight)
+            nn.init.zeros_(self.moved.bias)
+
+    def forward(self, context: Tensor) -> MultivariateNormal:
+        loc = self.loc if self.moved is None else self.loc + self.moved(context).double() @ self.tril.mT
+        return MultivariateNormal(loc, scale_tril=self.tril)
+
+
+class FlowDensity(TorchDistribution):
+    """(1 - s) flow + s Cauchy(loc, tril), over (n, Dn), s = 0.001.
+
+    flow(context) maps whitened x -> u in single precision; u has independent coordinates, Normal, or t with df (Dn,).
+    """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, flow: Any, gaussian: MultivariateNormal, n: int, share: float = TAIL_SHARE):
-        self.flow, self.gaussian, self.share = flow, gaussian, share
-        self.broad = MultivariateNormal(gaussian.loc, scale_tril=BROAD * gaussian.scale_tril)
-        super().__init__(torch.Size([n]), gaussian.event_shape, validate_args=False)
+    def __init__(self, flow: Any, context: Tensor, loc: Tensor, tril: Tensor, df: Tensor | None = None):
+        self.flow, self.context, self.loc, self.tril, self.df = flow, context, loc, tril, df
+        self.transform = flow(context if context.shape[-1] else None)
+        self.floor = MultivariateStudentT(loc.new_tensor(FLOOR_DF), loc, tril)
+        super().__init__(torch.Size([len(context)]), loc.shape, validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> FlooredFlow:
-        return FlooredFlow(self.flow, self.gaussian, torch.Size(batch_shape).numel(), self.share)
+    @property
+    def exact(self) -> bool:
+        """Whether the flow's log-determinant is computed, not estimated."""
+        return bool(getattr(self.flow, "exact", True))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> FlowDensity:
+        if torch.Size(batch_shape) != self.batch_shape:
+            raise ValueError(f"a flow of {self.batch_shape[0]} rows cannot stand for {tuple(batch_shape)}")
+        return self
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # so far out that its square is no single-precision number, the broad part decides
-        log_flow = self.flow.log_prob(value.clamp(-1e15, 1e15).float()).double()
-        return torch.logaddexp(log_flow + math.log1p(-self.share), self.broad.log_prob(value) + math.log(self.share))
+        white = torch.linalg.solve_triangular(self.tril, (value - self.loc).mT, upper=False).mT
+        u, ladj = self.transform.call_and_ladj(white.clamp(-FAR, FAR).float())
+        log = self._log_base(u.double()).sum(-1) + ladj - self.tril.diagonal().log().sum()
+        floor = self.floor.log_prob(value)
+        return torch.logaddexp(log + math.log1p(-TAIL_SHARE), floor + math.log(TAIL_SHARE))
+
+    def _log_base(self, u: Tensor) -> Tensor:
+        if self.df is None:
+            return -0.5 * u.square() - 0.5 * math.log(2 * math.pi)
+        log: Tensor = StudentT(self.df).log_prob(u)
+        return log
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        n = self.batch_shape[0]
-        draw = self.flow.sample(() if self.flow.batch_shape else (n,)).double()
-        pick = torch.rand(n, 1, device=draw.device) < self.share
-        return torch.where(pick, self.broad.sample((n,)), draw)
+        shape = (self.batch_shape[0], self.loc.shape[-1])
+        u = torch.randn(shape, dtype=torch.float64, device=self.loc.device)
+        if self.df is not None:
+            u = u * (self.df / (2 * torch._standard_gamma((self.df / 2).expand(shape)))).sqrt()
+        draw = self.loc + self.transform.inv(u.float()).double() @ self.tril.mT
+        pick = torch.rand(shape[0], 1, device=draw.device) < TAIL_SHARE
+        return torch.where(pick, self.floor.sample(torch.Size([shape[0]])), draw)
 
 
-def spline_flow(
-    schema: Schema, transforms: int = 3, hidden: Sequence[int] = (128, 128), bins: int = 8, hide: float = 0.3
-) -> nn.Module:
-    """A spline flow over the whole numeric row; on a table with levels, atoms or missing cells, the chain of
-    one-dimensional splines, which has exact masses and needs no proposals."""
-    if schema.rest or schema.has_missing:
-        return Chain(schema, hidden=hidden, family="spline", bins=bins, hide=hide)
-    return Flow(schema, transforms, hidden, bins)
+class Levels(nn.Module):
+    """The chain over the levels of a row and over which numeric cells are atoms: rows -> their likelihood.
+
+    order  positions in the row: columns of levels, then numeric columns with atoms
+    width  what `read(rows)` gives the numbers: those levels and atoms, and whether each was seen
+    """
+
+    inputs: Tensor
+
+    def __init__(self, schema: Schema, hidden: Sequence[int], hide: float):
+        super().__init__()
+        n, total = len(schema.numeric), len(schema.modelled)
+        self.order, self.hide, self.total = [*range(n, total), *schema.spiked], hide, total
+        rank = torch.full((total,), -1)
+        rank[self.order] = torch.arange(len(self.order))
+        spiked = list(schema.spiked)
+        widths = torch.tensor([1] * len(schema.binary) + list(schema.blocks), dtype=torch.long)
+        outputs = torch.cat([rank[n:], rank[spiked]]).repeat_interleave(widths)
+        # what `rows.features` has beside the numbers: levels and atoms, then a flag for each column
+        first = torch.tensor([*range(n, schema.n_features - total)], dtype=torch.long)
+        flags = torch.tensor([schema.n_features - total + j for j in self.order], dtype=torch.long)
+        self.register_buffer("inputs", torch.cat([first, flags]), persistent=False)
+        self.width = len(self.inputs)
+        inputs = torch.cat([torch.full((schema.given,), -1), outputs, rank[self.order]])
+        self.network = masked_mlp(outputs[:, None] > inputs[None], hidden)
+        self.bias = nn.Parameter(torch.zeros(len(outputs)))
+
+    def forward(self, rows: Rows) -> ColumnDensity:
+        features = torch.cat([rows.given, self.read(rows)], -1)
+        return rows.heads.density(None, (self.network(features) + self.bias).double(), rows.cells)
+
+    def read(self, rows: Rows) -> Tensor:
+        return rows.features(self._visible(rows))[:, self.inputs]
+
+    def _visible(self, rows: Rows) -> Tensor | None:
+        if not self.training or not self.hide:
+            return None
+        shape, device = (rows.n, self.total), rows.given.device
+        share = torch.rand(rows.n, 1, device=device) * (torch.rand(rows.n, 1, device=device) < self.hide)
+        return torch.rand(shape, device=device) >= share

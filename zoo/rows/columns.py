@@ -140,6 +140,11 @@ class ColumnDensity(TorchDistribution):
             return self.with_atoms(self.numeric.sample(), [j])[..., j]
         return self._draw_binary(self.binary[..., j - n_numeric]) if j < n_plain else self._draw_level(j - n_plain)
 
+    def draw_atom(self, j: int) -> Tensor:
+        """Which atom of the j-th numeric column, counted from 1, or 0 for its density: a draw (batch,)."""
+        block = len(self.codec.schema.categorical) + self.codec.schema.spiked.index(j)
+        return self._pick(block, self.codec.schema.blocks[block])
+
     def masses(self) -> list[Tensor]:
         """Mass of each known level (..., n or 1, L) of every binary and categorical column."""
         keep = self.codec.smoothing(2)

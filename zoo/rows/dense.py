@@ -20,7 +20,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from zoo.rows.gaussian import completed, marginal_log_prob, whole_log_prob
+from zoo.rows.gaussian import completed, marginal_log_prob, proposed, whole_log_prob
 from zoo.table.codec import Cells, Codec
 
 Elliptical = MultivariateNormal | MultivariateStudentT
@@ -61,21 +61,41 @@ class Dense(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self.cells is None:
             return self.base.log_prob(value)
-        seen = plain(self.cells)
-        y = self._inside(self.cells)
-        unit = torch.where(seen, self.cells.unit, 0.0).sum(-1)
         if self.is_complete and not self.codec.schema.spiked:
-            return whole(self.base, y) + unit
+            return whole(self.base, self._inside(self.cells)) + self.cells.unit.sum(-1)
+        seen = plain(self.cells)
+        unit = torch.where(seen, self.cells.unit, 0.0).sum(-1)
         if self.closed:
-            return masked_log_prob(self.base, y, seen) + unit
+            return masked_log_prob(self.base, self._inside(self.cells), seen) + unit
+        return self.proposed(seen)[1] + unit
+
+    def proposed(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (n, Dn) of the cells, those not `seen` drawn from the proposal, and their log-density over the
+        proposal's (n,), in codec units."""
+        assert self.cells is not None
         if self.proposal is None:
             raise ValueError(
                 "rows.observe got a joint density that is neither Gaussian nor a t on rows with missing cells: "
                 "give it `proposal=`, a MultivariateNormal over the numeric columns"
             )
-        y = complete_gaussian(self.proposal, y, seen)
-        log_q = self.proposal.log_prob(y) - masked_log_prob(self.proposal, y, seen)
-        return self.base.log_prob(y) - log_q + unit
+        y, log_q = self._draw(self._inside(self.cells), seen)
+        return y, self.base.log_prob(y) - log_q
+
+    def _draw(self, value: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """`value` (n, Dn) with its unseen cells proposed, and the log-density of what was drawn (n,)."""
+        assert self.proposal is not None
+        loc, factor, _ = _as_rows(self.proposal)
+        return proposed(loc, factor, value, seen)
+
+    def bound(self, complete: bool) -> str:
+        """What the number is on a table where no cell is missing, or some are."""
+        schema = self.codec.schema
+        if not getattr(self.base, "exact", True):
+            return "estimate"
+        cyclic = any(column.period is not None for column in schema.numeric)
+        if schema.has_lattice or cyclic or not (self.closed or (complete and not schema.spiked)):
+            return "lower"
+        return "exact"
 
     def _inside(self, cells: Cells) -> Tensor:
         if not self.codec.schema.has_lattice:
@@ -85,23 +105,36 @@ class Dense(TorchDistribution):
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         return self.base.expand(self.batch_shape).sample(sample_shape)
 
-    def complete(self, value: Tensor, seen: Tensor, proposals: int = 64) -> Tensor:
-        """`value` (n, Dn) with its missing cells drawn given the seen ones.
+    def complete(self, value: Tensor, seen: Tensor) -> Tensor:
+        """`value` (n, Dn) with its missing cells drawn given the seen ones, where that has a closed form."""
+        at = self._at(value, seen)
+        drawn = complete_gaussian(self.base.expand(self.batch_shape), *at)
+        return torch.where(seen, value, drawn)
 
-        Exact for a Gaussian; otherwise by sampling-importance-resampling from the proposal.
-        """
-        if self.cells is not None:
-            return torch.where(seen, value, self._completed(value, plain(self.cells), proposals))
-        return self._completed(value, seen, proposals)
-
-    def _completed(self, value: Tensor, seen: Tensor, proposals: int) -> Tensor:
+    def completions(self, value: Tensor, seen: Tensor, draws: int) -> Tensor:
+        """As many completions of `value` (draws, n, Dn); where there is no closed form, by importance resampling
+        from the proposal."""
         if self.closed or self.proposal is None:
-            return complete_gaussian(self.base.expand(self.batch_shape), value, seen)
-        many = value.expand(proposals, *value.shape).flatten(0, 1)
-        y = complete_gaussian(self.proposal, many, seen.repeat(proposals, 1)).reshape(proposals, *value.shape)
-        log_w = self.base.log_prob(y) - self.proposal.log_prob(y)
-        pick = torch.distributions.Categorical(logits=log_w.T).sample()
-        return y[pick, torch.arange(len(value), device=y.device)]
+            return torch.stack([self.complete(value, seen) for _ in range(draws)])
+        at = self._at(value, seen)
+        many = [self._draw(*at) for _ in range(max(FEWEST_PROPOSALS, draws))]
+        log_w = torch.stack([self.base.log_prob(y) - log_q for y, log_q in many])
+        pick = resampled(log_w, draws)
+        drawn = torch.stack([y for y, _ in many])[pick, torch.arange(len(value), device=value.device)]
+        return torch.where(seen, value, drawn)
+
+    def _at(self, value: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Points and what of them is known: an atom is no point."""
+        return (value, seen) if self.cells is None else (value, plain(self.cells))
+
+
+FEWEST_PROPOSALS = 64
+
+
+def resampled(log_w: Tensor, draws: int) -> Tensor:
+    """Which of the proposals to take (draws, n), by their log-weights (proposals, n)."""
+    log = log_w.nan_to_num(nan=-1e30, neginf=-1e30)
+    return torch.distributions.Categorical(logits=log.T).sample(torch.Size([draws]))
 
 
 def plain(cells: Cells) -> Tensor:

@@ -24,6 +24,8 @@ from torch import Tensor
 
 SHARED_ROWS = 8
 """Rows that a pattern must have on average for patterns to be taken one by one."""
+PROPOSAL_DF = 10
+"""Degrees of freedom of what proposes missing cells: tails that a density's own seldom exceed."""
 CHUNK = 1 << 22
 """Numbers in the blocks of one chunk of rows."""
 
@@ -140,6 +142,28 @@ def completed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor |
         part = out[..., gap.rows, :]
         out[..., gap.rows, :] = part.scatter_add(-1, gap.index.expand(*drawn.shape), drawn)
     return out
+
+
+def proposed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """y (n, D) with its unseen cells drawn around what the Gaussian says of them given the seen ones, tails a t's with
+    `PROPOSAL_DF` degrees of freedom: (*B, n, D); and the log-density of the draw (*B, n). A row's draw is of its own
+    random numbers, whatever the other rows have missing."""
+    noise = torch.randn_like(y)
+    chi_square = torch.randn(len(y), PROPOSAL_DF, dtype=y.dtype, device=y.device).square().sum(-1)
+    noise, df = noise * (PROPOSAL_DF / chi_square).sqrt()[:, None], loc.new_tensor(float(PROPOSAL_DF))
+    batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
+    out = torch.where(seen, y, 0.0).expand(*batch, *y.shape).clone()
+    log_q = torch.zeros(*batch, len(y), dtype=y.dtype, device=y.device)
+    for gap in gaps(loc, factor, y, seen):
+        z = torch.where(gap.there, noise[gap.rows, : gap.index.shape[-1]], 0.0)
+        turned = gap.factor.mT.expand(*gap.mean.shape, -1)
+        spread = torch.linalg.solve_triangular(turned, z.expand(gap.mean.shape)[..., None], upper=True)[..., 0]
+        drawn = torch.where(gap.there, gap.mean + spread, 0.0)
+        part = out[..., gap.rows, :]
+        out[..., gap.rows, :] = part.scatter_add(-1, gap.index.expand(*drawn.shape), drawn)
+        log_det = -2 * gap.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        log_q[..., gap.rows] = log_density(z.square().sum(-1), log_det, gap.there.sum(-1), df)
+    return out, log_q
 
 
 def _widening(gap: Gap, seen: Tensor, df: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from zoo.errors import UserError
 from zoo.rows.chain import Chain
 from zoo.rows.dense import Dense
 from zoo.rows.heads import ColumnDensity, Heads
+from zoo.rows.joint import Joint
 from zoo.rows.tree import Tree
 from zoo.table.codec import FAR, Cells, Codec, Encoded, one_hot
 from zoo.table.schema import Schema
@@ -86,7 +87,7 @@ class Rows:
                   column, one for each level, as in a generalised linear model;
                   a distribution over the numeric columns (n, Dn);
                   a function of the row so far, `rows -> predictor`: an autoregressive chain;
-                  or a Tree of hidden states
+                  a Tree of hidden states; or a Joint of levels and then numbers
         columns   "all", "numeric" or "discrete" (levels, and which numeric cells are atoms: `schema.rest` logits)
         proposal  for a joint density that is neither Gaussian nor a t: a MultivariateNormal that proposes missing cells
         df        beside a predictor: numeric columns are Student's t with these degrees of freedom (..., Dn)
@@ -104,7 +105,7 @@ class Rows:
         return value
 
     def _density(self, thing: Any, columns: str, proposal: Any, df: Tensor | None) -> Any:
-        if isinstance(thing, ColumnDensity | Tree):
+        if isinstance(thing, ColumnDensity | Tree | Joint):
             return thing
         if isinstance(thing, Tensor):
             if thing.dim() <= 2:  # one predictor for all rows is one for each, so that each has a draw of its own
