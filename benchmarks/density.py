@@ -226,8 +226,8 @@ def document(lines: list[Line]) -> str:
     out = [
         "# Held-out density of mixtures",
         "",
-        f"Nats a row, made by `python -m benchmarks.density`. Split seed {SPLIT_SEED}; the seed is the fit's. Both choose",
-        "K on validation rows. Difference: zoo - scikit-learn on the same test rows, with its standard error.",
+        f"Nats a row, made by `python -m benchmarks.density`. Split seed {SPLIT_SEED}; the seed is the fit's. Both",
+        "choose K on validation rows. Difference: zoo - scikit-learn on the same test rows, with its standard error.",
         "",
         "| table | rows fit/choose/judge x columns | seed | zoo gmm | scikit-learn | difference | s | its s | ratio |",
         "|---|---|---|---|---|---|---|---|---|",
