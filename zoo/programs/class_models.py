@@ -31,7 +31,7 @@ class ClassModels(nn.Module):
              a power prior, Ibrahim & Chen 2000
     """
 
-    def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture, shared: float = 5.0):
+    def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture, shared: float = 20.0):
         super().__init__()
         if shared < 0:
             raise UserError(f"class-models cannot have shared = {shared}", "set it to at least 0")
