@@ -76,14 +76,10 @@ def document(lines: list[Line]) -> str:
         if len(mine) > 1:
             d = np.array([line["difference"] for line in mine])
             out.append(f"| {name} | | mean | | | | {d.mean():+.3f} (least {d.min():+.3f}) | | |")
-    return "\n".join(
-        [
-            *out,
-            "",
-            "Difference: circuit - mixture. Seconds: mixture, then circuit; one thread of a machine shared with other work.",
-            "",
-        ]
+    said = (
+        "Difference: circuit - mixture. Seconds: mixture, then circuit, one thread of a machine shared with other work."
     )
+    return "\n".join([*out, "", said, ""])
 
 
 def _chosen(line: Line) -> str:

@@ -1,6 +1,6 @@
 """Held-out density of mixtures: zoo beside scikit-learn, and factored covariances beside full ones, on the same rows.
 
-    python -m benchmarks.density [TABLE ...] [--seeds 3] [--models gmm,mfa,mppca] [--data FOLDER] [-o FOLDER]
+    python -m benchmarks.density [TABLE ...] [--seeds 0 1 2] [--models gmm,mfa,mppca] [--data FOLDER] [-o FOLDER]
 
 Rows are split 80/10/10 (seed 0; bsds300 has parts of its own) into training, validation and test rows, columns
 standardised by the training rows. A column on a lattice is dequantised once, for all sides: uniform noise of a cell.
@@ -163,7 +163,7 @@ def paired(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", default=list(dict.fromkeys(TABLES + FACTORED)))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--models", default="gmm,mfa,mppca")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("-o", "--output", type=Path)
@@ -174,7 +174,7 @@ def main() -> None:
         (asked.output / "density.md").write_text(document(lines), encoding="utf-8")
 
 
-def measured(tables: list[str], models: list[str], seeds: int, data: Path, output: Path | None) -> list[Line]:
+def measured(tables: list[str], models: list[str], seeds: list[int], data: Path, output: Path | None) -> list[Line]:
     """A line for each table, model and seed; those of earlier calls with this output folder are kept."""
     file = None if output is None else output / "density.json"
     lines: list[Line] = json.loads(file.read_text()) if file is not None and file.exists() else []
@@ -184,7 +184,7 @@ def measured(tables: list[str], models: list[str], seeds: int, data: Path, outpu
         ours(
             "gmm", Parts(*(x[:200] for x in (parts.train, parts.validation, parts.test))), 0, {"components": 2}
         )  # imports
-        for seed in range(seeds):
+        for seed in seeds:
             base: Result | None = None
             for model, settings in _asked(name, models):
                 found = ours(model, parts, seed, settings)
