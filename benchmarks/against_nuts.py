@@ -4,7 +4,8 @@
 
 Tables are drawn from a known truth and taken as plain densities, every row fitted. Quantities are those that no
 symmetry of the program changes: clusters are told apart by where the truth has them, factors enter as the covariance
-that they imply. Writes results/against_nuts.json, to which later calls add, and results/against_nuts.md.
+that they imply. Writes results/against_nuts.json, to which later calls add the tables that are not there yet, and
+results/against_nuts.md.
 """
 
 from __future__ import annotations
@@ -221,18 +222,23 @@ def main() -> None:
     def add(**line: Any) -> None:
         line = line | ({"set": more} if more else {})
         print(json.dumps(line), flush=True)
-        # another call may have written in the meantime
-        file = arguments.output
-        lines: list[Line] = json.loads(file.read_text()) if file.is_file() else []
+        lines = there()  # another call may have written in the meantime
         lines = [old for old in lines if _key(old) != _key(line)] + [line]
-        file.write_text("[\n" + ",\n".join(json.dumps(x) for x in sorted(lines, key=_key)) + "\n]\n")
-        file.with_suffix(".md").write_text(document(lines))
+        arguments.output.write_text("[\n" + ",\n".join(json.dumps(x) for x in sorted(lines, key=_key)) + "\n]\n")
+        arguments.output.with_suffix(".md").write_text(document(lines))
+
+    def there() -> list[Line]:
+        lines: list[Line] = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
+        return lines
 
     for name in arguments.programs:
         if not arguments.no_nuts:
             beside(name, arguments.guides, more, add)
         for guide in arguments.guides if arguments.coverage else ():
+            done = {_key(old) for old in there()}
             for seed in range(FIRST, FIRST + arguments.coverage):
+                if _key({"program": name, "guide": guide, "table": seed, "set": more}) in done:
+                    continue
                 frame, truth = CASES[name].simulate(np.random.default_rng(seed))
                 draws, said = posterior(CASES[name], frame, guide, more)
                 add(program=name, guide=guide, table=seed, covered=covered(draws, truth), **said)

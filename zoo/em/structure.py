@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from zoo.rows.rows import Rows
 
@@ -32,17 +31,25 @@ def information(codes: list[Tensor], weight: Tensor) -> Tensor:
 
     What as many levels share by chance is taken off. Miller 1955.
     """
-    hot = [one_hot(c + 1)[:, 1:].double() for c in codes]  # missing cells are in no level
     out = torch.zeros(len(codes), len(codes), dtype=torch.float64)
-    for i, a in enumerate(hot):
-        for j, b in enumerate(hot[:i]):
-            joint = (a * weight[:, None]).T @ b
-            total = joint.sum().clamp_min(1e-9)
-            p = joint / total
-            apart = p.sum(1, keepdim=True) * p.sum(0)
-            chance = ((p.sum(0) > 0).sum() - 1) * ((p.sum(1) > 0).sum() - 1) / (2 * total)
-            out[i, j] = out[j, i] = torch.special.xlogy(p, torch.where(p > 0, p / apart, 1.0)).sum() - chance
+    for i, a in enumerate(codes):
+        for j, b in enumerate(codes[:i]):
+            both = (a >= 0) & (b >= 0)
+            out[i, j] = out[j, i] = _shared(a[both], b[both], weight[both].double())
     return out.clamp_min(0)
+
+
+def _shared(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """Mutual information of two columns of codes (n,), by the pairs that there are: levels may be thousands."""
+    if not len(a):
+        return weight.new_zeros(())
+    width = int(b.max()) + 1
+    pairs, which = (a * width + b).unique(return_inverse=True)
+    total = weight.sum().clamp_min(1e-9)
+    p, first, second = (w.bincount(weight) / total for w in (which, a, b))
+    apart = first[pairs // width] * second[pairs % width]
+    chance = ((first > 0).sum() - 1) * ((second > 0).sum() - 1) / (2 * total)
+    return torch.special.xlogy(p, torch.where(p > 0, p / apart, 1.0)).sum() - chance
 
 
 def _binned(rows: Rows, j: int) -> Tensor:

@@ -8,16 +8,17 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import MultivariateNormal
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.em import fit as em
 from zoo.errors import UserError
-from zoo.programs import factor, groups
+from zoo.programs import factor
+from zoo.programs.priors import Prior
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
 
-class BayesianFactors(nn.Module):
+class BayesianFactors(Prior):
     """A few Gaussian latents mapped linearly to every column, with a prior on every parameter.
 
     relevance_j  ~ HalfCauchy(1)               # of the j-th latent: one that the table has no need of goes to 0
@@ -31,8 +32,6 @@ class BayesianFactors(nn.Module):
     Bishop 1999.
     """
 
-    base: Tensor
-
     def __init__(
         self,
         schema: Schema,
@@ -40,18 +39,15 @@ class BayesianFactors(nn.Module):
         noise: Literal["isotropic", "column"] = "isotropic",
         vary: bool = False,
     ):
-        super().__init__()
+        super().__init__(schema, schema.width, "means" if vary else "")
         if dim < 1 or dim >= max(2, schema.width):
             what = f"dim = {dim} latents need more than {dim} columns; this table gives {schema.width}"
             raise UserError(what, f"set program.dim from 1 to {max(1, schema.width - 1)}")
-        if vary:
-            groups.need_group(schema, "means")
-        self.schema, self.dim, self.noise, self.vary = schema, dim, noise, vary
-        self.register_buffer("base", torch.zeros(schema.width, dtype=torch.float64))
+        self.dim, self.noise, self.vary = dim, noise, vary
 
     def forward(self, rows: Rows) -> Tensor:
         schema, zeros = self.schema, torch.zeros_like(self.base)
-        one = torch.ones(self.dim, dtype=torch.float64, device=zeros.device)
+        one = self.full(self.dim, value=1.0)
         relevance = pyro.sample("relevance", dist.HalfCauchy(one).to_event(1))
         spread = relevance[:, None].expand(-1, schema.width)
         loadings = pyro.sample("loadings", dist.Normal(torch.zeros_like(spread), spread).to_event(2))
@@ -59,10 +55,8 @@ class BayesianFactors(nn.Module):
         n = len(schema.numeric)
         many = min(n, 1) if self.noise == "isotropic" else n
         noise = pyro.sample("noise", dist.LogNormal(zeros[:many] - 1, 1.0).to_event(1)) if n else zeros[:0]
-        shift = groups.offsets(schema, "means", schema.width, schema.width, self.base) if self.vary else zeros[None]
-        slopes = torch.zeros(schema.given, schema.width, dtype=torch.float64, device=zeros.device)
-        if schema.given:
-            slopes = pyro.sample("slopes", dist.Normal(slopes, 1.0).to_event(2))
+        shift = self.shift("means", schema.width, schema.width) if self.vary else zeros[None]
+        slopes = self.slopes(schema.width)
         with rows.plate():
             z = pyro.sample("z", dist.Normal(torch.zeros_like(one), 1.0).to_event(1))
             mean = self._mean(rows, loc, shift, slopes)

@@ -7,18 +7,19 @@ from typing import Literal
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.em import fit as em
 from zoo.errors import UserError
-from zoo.programs import groups
+from zoo.programs.priors import Prior
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
 Vary = Literal["nothing", "weights", "means", "both"]
+VARIES = {"nothing": "", "weights": "weights", "means": "means", "both": "weights and means"}
 
 
-class BayesianMixture(nn.Module):
+class BayesianMixture(Prior):
     """A mixture with a prior on every parameter; numbers in standard deviations of the column.
 
     weights    ~ Dirichlet(concentration / K), or sticks: v_k ~ Beta(1, concentration), weights_k = v_k prod(1 - v_<k)
@@ -33,8 +34,6 @@ class BayesianMixture(nn.Module):
     vary           what differs by group (a --group column), partially pooled: log-weights, locations, both
     """
 
-    base: Tensor
-
     def __init__(
         self,
         schema: Schema,
@@ -45,36 +44,31 @@ class BayesianMixture(nn.Module):
         vary: Vary = "nothing",
         restarts: int = 10,
     ):
-        super().__init__()
+        super().__init__(schema, schema.rest, VARIES[vary])
         if components < 2:
             raise UserError(f"a mixture with priors cannot have components = {components}", "set it to at least 2")
-        if vary != "nothing":
-            groups.need_group(schema, vary if vary != "both" else "weights and means")
-        self.schema, self.components, self.covariance, self.weights = schema, components, covariance, weights
+        self.components, self.covariance, self.weights = components, covariance, weights
         self.concentration, self.vary, self.restarts = concentration, vary, restarts
-        self.register_buffer("base", torch.zeros(schema.rest, dtype=torch.float64))
 
     def forward(self, rows: Rows) -> Tensor:
         k, n, schema = self.components, len(self.schema.numeric), self.schema
         logits = self._log_weights()
         if schema.given:
-            slopes = torch.zeros(schema.given, k, dtype=torch.float64, device=self.base.device)
-            logits = logits + rows.given.double() @ pyro.sample("slopes", dist.Normal(slopes, 1.0).to_event(2))
+            logits = logits + rows.given.double() @ self.slopes(k)
         if self.vary in ("weights", "both"):
-            logits = logits + groups.offsets(schema, "weights", k, 1, self.base)[rows.group]
+            logits = logits + self.shift("weights", k, 1)[rows.group]
         prior = self.base.expand(k, -1)
         levels = pyro.sample("levels", dist.Normal(prior, 1.0).to_event(2)) if schema.rest else prior
-        zeros = torch.zeros(k, n, dtype=torch.float64, device=self.base.device)
+        zeros = self.full(k, n)
         if n:
             loc = pyro.sample("loc", dist.Normal(zeros, 2.0).to_event(2))
             scale = pyro.sample("scale", dist.LogNormal(zeros - 0.5, 1.0).to_event(2))
-        shift = torch.zeros(1, n, dtype=torch.float64, device=self.base.device)
+        shift = self.full(1, n)
         if n and self.vary in ("means", "both"):
-            shift = groups.offsets(schema, "means", n, n, self.base)[rows.group]
+            shift = self.shift("means", n, n)[rows.group]
         full = self.covariance == "full" and n > 1
         if full:
-            two = torch.full((k,), 2.0, dtype=torch.float64, device=self.base.device)
-            tril = scale[..., None] * pyro.sample("corr", dist.LKJCholesky(n, two).to_event(1))
+            tril = scale[..., None] * pyro.sample("corr", dist.LKJCholesky(n, self.full(k, value=2.0)).to_event(1))
         with rows.plate():
             cluster = pyro.sample("cluster", dist.Categorical(logits=logits))
             if not n:
@@ -87,12 +81,12 @@ class BayesianMixture(nn.Module):
             return rows.observe(dist.MultivariateNormal(here, scale_tril=tril[cluster]), columns="numeric")
 
     def _log_weights(self) -> Tensor:
-        k, options = self.components, {"dtype": torch.float64, "device": self.base.device}
+        k = self.components
         if self.weights == "dirichlet":
-            prior = dist.Dirichlet(torch.full((k,), self.concentration / k, **options))  # type: ignore[call-overload]
+            prior = dist.Dirichlet(self.full(k, value=self.concentration / k))
             weights: Tensor = pyro.sample("weights", prior).clamp_min(1e-12).log()
             return weights
-        one = torch.ones(k - 1, **options)  # type: ignore[call-overload]
+        one = self.full(k - 1, value=1.0)
         sticks = pyro.sample("sticks", dist.Beta(one, self.concentration).to_event(1)).clamp(1e-6, 1 - 1e-6)
         return torch.cat([sticks.log(), one.new_zeros(1)]) + torch.cat(
             [one.new_zeros(1), torch.log1p(-sticks).cumsum(0)]

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from zoo.em.faults import told
 from zoo.errors import UserError
 from zoo.programs.mixture import Mixture
+from zoo.rows.dense import plain
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
 MOST = 100
-RARE = 10
-"""Rows for each entry of a predictor below which a level is rare."""
 MOST_OTHERS = 1000
 """Rows of other levels in the start of one."""
 
@@ -29,11 +28,11 @@ class ClassModels(nn.Module):
 
     As many times the parameters of one program as there are levels, and little but a level's own rows to fit them.
 
-    shared   rows that all other levels together count in the start of a rare one (fewer than ten rows for each entry of
-             a predictor), so that it knows the table's scales: a power prior, Ibrahim & Chen 2000
+    shared   rows that all other levels together count in the start of one, moved from their means to its own, so that
+             a rare one has the scales that levels have in common. Ibrahim & Chen 2000; Friedman 1989
     """
 
-    def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture, shared: float = 5.0):
+    def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture, shared: float = 20.0):
         super().__init__()
         if shared < 0:
             raise UserError(f"class-models cannot have shared = {shared}", "set it to at least 0")
@@ -82,27 +81,39 @@ class ClassModels(nn.Module):
     def initialise(self, rows: Rows) -> bool:
         finished, notes = [], []
         owner = self.classes(rows)
+        means = self._means(rows, owner)
         for c, program in enumerate(self.programs):
             start = getattr(program, "initialise", None)
-            finished.append(bool(start(self._without(self._with_others(rows, owner == c)))) if start else False)
+            finished.append(bool(start(self._without(self._with_others(rows, owner, means, c)))) if start else False)
             name = f"{self.column} = {self.names[c]}" if c < self.levels else f"other {self.column}"
             notes.append((name, getattr(program, "notes", [])))
         self.notes = told(notes)
         return all(finished)
 
-    def _with_others(self, rows: Rows, mine: Tensor) -> Rows:
-        """The rows of a class; of a rare one, also some of all others, which together weigh `shared` rows; of one
-        without rows, all."""
-        own, others = mine.nonzero()[:, 0], (~mine).nonzero()[:, 0]
+    def _means(self, rows: Rows, owner: Tensor) -> Tensor:
+        """Of the numeric columns in each class (levels + 1, Dn); zero where it has no cells."""
+        assert rows.cells is not None
+        n = len(rows.schema.numeric)
+        weight = rows.weight.double()[:, None] * plain(rows.cells)
+        zeros = torch.zeros(self.levels + 1, n, dtype=torch.float64, device=owner.device)
+        total = zeros.index_add(0, owner, weight * torch.where(weight > 0, rows.cells.x[:, :n], 0.0))
+        return total / zeros.index_add(0, owner, weight).clamp_min(1e-12)
+
+    def _with_others(self, rows: Rows, owner: Tensor, means: Tensor, c: int) -> Rows:
+        """The rows of a class, and some of all the others, which together weigh `shared` rows; all, if it has none."""
+        own, others = (owner == c).nonzero()[:, 0], (owner != c).nonzero()[:, 0]
         if not len(own):
             return rows
-        if not self.shared or not len(others) or len(own) >= RARE * rows.width:
+        if not self.shared or not len(others):
             return rows.take(own)
         others = others[torch.randperm(len(others))[:MOST_OTHERS].to(others.device)]
         both = rows.take(torch.cat([own, others]))
-        weight = both.weight.clone()
+        weight, move = both.weight.clone(), means[c] - means[owner[torch.cat([own, others])]]
         weight[len(own) :] *= self.shared / weight[len(own) :].sum().clamp_min(1e-12)
-        return replace(both, weight=weight)
+        assert both.cells is not None
+        x, lo, hi = both.cells.x.clone(), both.cells.lo + move, both.cells.hi + move
+        x[:, : move.shape[1]] += move
+        return replace(both, weight=weight, cells=both.cells._replace(x=x, lo=lo, hi=hi))
 
     def _mine(self, rows: Rows) -> tuple[nn.Module, Rows]:
         c = int(self.classes(rows)[0]) if rows.n else self.levels

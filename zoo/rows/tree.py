@@ -84,17 +84,26 @@ class Tree(TorchDistribution):
 
     def of_trees(self, leaf_logs: Tensor) -> Tensor:
         """log p(x | tree) (K, n)."""
-        return (self.root[:, None] + self._beliefs(leaf_logs)[:, 0]).logsumexp(-1)
+        return (self.root[:, None] + self._by_floor(leaf_logs)[0][:, 0]).logsumexp(-1)
 
     def _beliefs(self, leaves: Tensor) -> Tensor:
         """log p(what hangs from a state | the state) (K, D, n, H)."""
-        beliefs = leaves.expand(len(self.root), -1, -1, -1)
-        for begin, end in reversed(self._floors()):
-            below, steps = beliefs[:, begin:end], self.edges[:, begin - 1 : end - 1]
-            top = below.detach().amax(-1, keepdim=True).clamp_min(-1e300)
-            message = ((below - top).exp() @ steps.exp().mT).log() + top
-            beliefs = beliefs.index_add(1, self.parent[begin:end], message)
-        return beliefs
+        return torch.cat(self._by_floor(leaves), 1)
+
+    def _by_floor(self, leaves: Tensor) -> list[Tensor]:
+        """The beliefs of equally far states together, from the root on."""
+        floors = [(0, 1), *self._floors()]
+        out: list[Tensor] = []
+        message, into = leaves.new_zeros(len(self.root), 0, *leaves.shape[-2:]), self.parent[:0]
+        for begin, end in reversed(floors):
+            here = leaves[..., begin:end, :, :].expand(len(self.root), -1, -1, -1)
+            below = here.index_add(1, into - begin, message)
+            out.insert(0, below)
+            if begin:
+                steps, into = self.edges[:, begin - 1 : end - 1], self.parent[begin:end]
+                top = below.detach().amax(-1, keepdim=True).clamp_min(-1e300)
+                message = ((below - top).exp() @ steps.exp().mT).log() + top
+        return out
 
     def _states(self, beliefs: Tensor, which: Tensor) -> Tensor:
         """A draw of every state (n, D) in the tree of each row (n,), columns in their own order."""
