@@ -73,7 +73,7 @@ class Dense(TorchDistribution):
                 "rows.observe got a joint density that is neither Gaussian nor a t on rows with missing cells: "
                 "give it `proposal=`, a MultivariateNormal over the numeric columns"
             )
-        y = complete_gaussian(self.proposal, y, seen)
+        y = complete_gaussian(self.proposal, y, seen)[0]
         log_q = self.proposal.log_prob(y) - masked_log_prob(self.proposal, y, seen)
         return self.base.log_prob(y) - log_q + unit
 
@@ -85,21 +85,23 @@ class Dense(TorchDistribution):
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         return self.base.expand(self.batch_shape).sample(sample_shape)
 
-    def complete(self, value: Tensor, seen: Tensor, proposals: int = 64) -> Tensor:
-        """`value` (n, Dn) with its missing cells drawn given the seen ones.
+    def complete(self, value: Tensor, seen: Tensor) -> Tensor:
+        """`value` (n, Dn) with its missing cells drawn given the seen ones."""
+        return self.completions(value, seen, 1)[0]
 
-        Exact for a Gaussian; otherwise by sampling-importance-resampling from the proposal.
-        """
-        if self.cells is not None:
-            return torch.where(seen, value, self._completed(value, plain(self.cells), proposals))
-        return self._completed(value, seen, proposals)
-
-    def _completed(self, value: Tensor, seen: Tensor, proposals: int) -> Tensor:
+    def completions(self, value: Tensor, seen: Tensor, draws: int) -> Tensor:
+        """(draws, n, Dn). Exact for a Gaussian; otherwise by sampling-importance-resampling from the proposal."""
+        there = seen if self.cells is None else plain(self.cells)
         if self.closed or self.proposal is None:
-            return complete_gaussian(self.base.expand(self.batch_shape), value, seen)
+            drawn = complete_gaussian(self.base.expand(self.batch_shape), value, there, draws)
+        else:
+            drawn = torch.stack([self._resampled(value, there, self.proposal) for _ in range(draws)])
+        return torch.where(seen, value, drawn)
+
+    def _resampled(self, value: Tensor, seen: Tensor, proposal: MultivariateNormal, proposals: int = 64) -> Tensor:
         many = value.expand(proposals, *value.shape).flatten(0, 1)
-        y = complete_gaussian(self.proposal, many, seen.repeat(proposals, 1)).reshape(proposals, *value.shape)
-        log_w = self.base.log_prob(y) - self.proposal.log_prob(y)
+        y = complete_gaussian(proposal, many, seen.repeat(proposals, 1))[0].reshape(proposals, *value.shape)
+        log_w = self.base.log_prob(y) - proposal.log_prob(y)
         pick = torch.distributions.Categorical(logits=log_w.T).sample()
         return y[pick, torch.arange(len(value), device=y.device)]
 
@@ -133,7 +135,7 @@ def masked_log_prob(base: Elliptical, y: Tensor, seen: Tensor) -> Tensor:
     return marginal_log_prob(loc, factor, y, seen, df)
 
 
-def complete_gaussian(base: Elliptical, y: Tensor, seen: Tensor) -> Tensor:
-    """y (n, D) with its unseen cells drawn from the Gaussian or t given the seen ones: (*B, n, D)."""
+def complete_gaussian(base: Elliptical, y: Tensor, seen: Tensor, draws: int = 1) -> Tensor:
+    """y (n, D) with its unseen cells drawn from the Gaussian or t given the seen ones: (draws, *B, n, D)."""
     loc, factor, df = _as_rows(base)
-    return completed(loc, factor, y, seen, df)
+    return completed(loc, factor, y, seen, df, draws)
