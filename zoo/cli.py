@@ -21,6 +21,7 @@ from zoo.arguments import seconds_in
 from zoo.errors import UserError, ZooWarning, quiet
 from zoo.options import (
     Budget,
+    Calibrate,
     Columns,
     Device,
     Draws,
@@ -496,7 +497,7 @@ def distil(
 @app.command()
 def impute(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
-    draws: Draws = None,
+    draws: Draws = None, calibrate: Calibrate = False,
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """The table with its missing cells filled in."""
@@ -508,11 +509,11 @@ def impute(
             raise UserError(
                 "--draws needs a table that is held in memory", "leave it out, or impute a part of the rows"
             )
-        return _by_parts(stream, estimator.impute, output, json_)
+        return _by_parts(stream, lambda part: estimator.impute(part, calibrate=calibrate), output, json_)
     if draws is None:
-        completed = estimator.impute(frame)
+        completed = estimator.impute(frame, calibrate=calibrate)
     else:
-        many = estimator.impute(frame, draws=draws)
+        many = estimator.impute(frame, draws=draws, calibrate=calibrate)
         if "draw" in frame:
             raise UserError("the table has a column 'draw', which --draws would write over", "rename that column")
         completed = pd.concat([f.assign(draw=i) for i, f in enumerate(many)], ignore_index=True)

@@ -19,6 +19,7 @@ from zoo import run
 from zoo.arguments import names_in, pairs_in, seconds_in, seed_in, whole
 from zoo.errors import UserError, nearest, quiet
 from zoo.evaluate import posterior
+from zoo.evaluate.calibration import calibrated
 from zoo.evaluate.clusters import Clusters
 from zoo.evaluate.fixed import draws_of_globals
 from zoo.evaluate.imputation import best_guess
@@ -419,13 +420,18 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         return {name: values.cpu().numpy() for name, values in found.items()}
 
     @able("impute")
-    def impute(self, X: Any, draws: int | None = None, particles: int = 100, spread: bool = False) -> Any:
+    def impute(
+        self, X: Any, draws: int | None = None, particles: int = 100, spread: bool = False, calibrate: bool = False
+    ) -> Any:
         """The table with its missing cells filled in; index, columns and dtypes stay.
 
         With draws=None each missing number is the mean of 100 conditional draws (on its lattice) and each missing level
         the most probable one; with draws=m, a list of m completed tables, each one draw.
         spread: also how sure each best guess is, as a second table of the same rows: the standard deviation of a number
         in its own units, the probability of a level; missing where the cell was seen.
+        calibrate: numbers are drawn at the ranks at which known cells of this table, hidden for the purpose, lie among
+        draws of them, so that a model whose shapes are wrong draws neither too wide nor too narrow; takes six times as
+        long.
         """
         draws, particles = None if draws is None else whole(draws, "draws"), whole(particles, "particles")
         frame = self._read(X)
@@ -440,9 +446,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             return out.set_axis(X.columns, axis=1) if isinstance(X, pd.DataFrame) else out
 
         if draws is not None:
-            drawn = posterior.complete(self._fitted, rows, draws, self.seed, particles)
-            return [fill(one) for one in drawn]
-        guess = best_guess(self._fitted, rows, self.seed, particles)
+            draw = calibrated if calibrate else posterior.complete
+            return [fill(one) for one in draw(self._fitted, rows, draws, self.seed, particles)]
+        guess = best_guess(self._fitted, rows, self.seed, particles, calibrate)
         return (fill(guess.x), self._spread(frame, rows, guess.spread)) if spread else fill(guess.x)
 
     def _spread(self, frame: pd.DataFrame, rows: Rows, spread: torch.Tensor) -> pd.DataFrame:

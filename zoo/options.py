@@ -40,6 +40,14 @@ Draws = Annotated[
     int | None, typer.Option("--draws", min=1, help="write so many draws of each row instead of one best guess")
 ]
 
+Calibrate = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="draw numbers at the ranks that known cells, hidden in turn, have among theirs; six times as long",
+    ),
+]
+
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="a schema as `zoo inspect` prints it")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="'GLOB=KIND', e.g. '*=continuous' or zip=categorical")]
 Ignore = Annotated[list[str] | None, typer.Option("--ignore", help="columns to leave out (a glob)")]

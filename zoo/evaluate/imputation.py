@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from zoo.evaluate.calibration import calibrated
 from zoo.evaluate.posterior import CHUNK, by_chunks, complete, finite
 from zoo.log_weights import LogWeights, log_weights
 from zoo.rows.columns import ColumnDensity
@@ -27,11 +28,11 @@ class Imputed(NamedTuple):
     spread: Tensor
 
 
-def best_guess(model: Model, rows: Rows, seed: int = 0, particles: int = 100) -> Imputed:
+def best_guess(model: Model, rows: Rows, seed: int = 0, particles: int = 100, calibrate: bool = False) -> Imputed:
     """Each missing number as the mean of `DRAWS` conditional draws, held within what the column has shown; each
     missing level as the most probable one, its probability in closed form given the latents where there is one."""
     n = len(rows.schema.numeric)
-    drawn = complete(model, rows, DRAWS, seed, particles)
+    drawn = (calibrated if calibrate else complete)(model, rows, DRAWS, seed, particles)
     values = torch.stack([model.codec.inverse(one[:, :n]) for one in drawn])
     values = torch.minimum(torch.maximum(values, model.codec.shown[0]), model.codec.shown[1])
     codes, probability = _most_frequent(drawn[:, :, n:])

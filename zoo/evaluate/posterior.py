@@ -119,14 +119,15 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
         return by_chunks(filled, rows, seed, max(1, CHUNK // draws)).transpose(0, 1)
     if model.sites.globals:
         return _resampled(views(model, draws), rows, draws, seed, particles)
-    k = particles if model.sites.continuous or model.bound(rows.complete) != "exact" else 1
+    weighed = model.sites.continuous or model.pattern_wise or model.bound(rows.complete) != "exact"
+    k = particles if weighed else 1
 
     def one(part: Rows) -> Tensor:
-        w = log_weights(model.program, model.guide, part, k)
         if not model.sites.latents:
-            return _complete_from(model, part, model.program, draws)
+            return _complete_from(model, part, model.program, draws, particles)
+        w = log_weights(model.program, model.guide, part, k)
         program = poutine.condition(model.program, data=_drawn_latents(model, part, w, draws))
-        many = _complete_from(model, part.repeat(draws), program, 1)
+        many = _complete_from(model, part.repeat(draws), program, 1, particles)
         return many.reshape(draws, part.n, -1).transpose(0, 1)
 
     return by_chunks(one, rows, seed, max(1, CHUNK // max(k, draws)), model.program).transpose(0, 1)
@@ -143,7 +144,7 @@ def _resampled(every: list[Any], rows: Rows, draws: int, seed: int, particles: i
     return drawn[pick, torch.arange(rows.n, device=pick.device)]
 
 
-def _complete_from(model: Model, rows: Rows, program: Any, draws: int) -> Tensor:
+def _complete_from(model: Model, rows: Rows, program: Any, draws: int, particles: int) -> Tensor:
     """Draws of rows (n, draws, D) whose latents are known to `program`, or not there."""
     assert rows.cells is not None
     trace = samples(poutine.trace(program).get_trace(rows))
@@ -151,16 +152,17 @@ def _complete_from(model: Model, rows: Rows, program: Any, draws: int) -> Tensor
     x = cells.x.expand(draws, *cells.x.shape).clone()
     for name, span in _spans(n).items():
         if name in trace:
-            x[..., span] = _completions(trace[name]["fn"], cells.x[:, span], cells.seen[:, span], draws).to(x.dtype)
+            fn, value, seen = trace[name]["fn"], cells.x[:, span], cells.seen[:, span]
+            x[..., span] = _completions(fn, value, seen, draws, particles).to(x.dtype)
     x[..., :n] = torch.stack([_with_atoms(trace, one) for one in x[..., :n]])
     snapped = model.codec.snap(x.flatten(0, 1)).reshape(x.shape)
     return torch.where(cells.seen, cells.x, snapped).transpose(0, 1)
 
 
-def _completions(fn: Any, value: Tensor, seen: Tensor, draws: int) -> Tensor:
+def _completions(fn: Any, value: Tensor, seen: Tensor, draws: int, particles: int) -> Tensor:
     """(draws, n, D'): at once where the density knows how, else one after another."""
     if hasattr(fn, "completions"):
-        drawn: Tensor = fn.completions(value, seen, draws)
+        drawn: Tensor = fn.completions(value, seen, draws, particles)
         return drawn
     return torch.stack([fn.complete(value, seen) for _ in range(draws)])
 

@@ -22,8 +22,6 @@ from zoo.rows.heads import ColumnDensity
 if TYPE_CHECKING:
     from zoo.rows.rows import Rows
 
-FEWEST_PROPOSALS = 32
-
 Conditionals = Callable[["Rows"], "ColumnDensity | Tensor"]
 
 
@@ -64,30 +62,72 @@ class Chain(TorchDistribution):
 
     def _fill(self, x: Tensor, seen: Tensor, rows: Rows) -> Tensor:
         """Draw the unseen cells of x in order, each given what is before it."""
-        known = seen
+        x = x.clone()
         for j in self.order:
-            if bool(seen[:, j].all()):
-                known = known | _only(j, known)
-                continue
-            visible = known & _before(j, self.order, known)
-            column = self._density(rows.filled(x, visible)).draw(j)
-            drawn = rows.codec.snap(torch.where(_only(j, x), column[:, None], x))
-            x = torch.where(_only(j, x) & ~seen, drawn, x)
-            known = known | _only(j, known)
+            lacking = (~seen[:, j]).nonzero()[:, 0]
+            if len(lacking):
+                density = self._so_far(j, x[lacking], rows.take(lacking))
+                x[lacking, j] = self._drawn(j, x[lacking], density)
         return x
 
-    def completions(self, value: Tensor, seen: Tensor, draws: int) -> Tensor:
+    def _drawn(self, j: int, x: Tensor, density: ColumnDensity) -> Tensor:
+        """A draw of column j (n,) of rows x under the factors of the columns so far."""
+        return self.rows.codec.snap(torch.where(_only(j, x), density.draw(j)[:, None], x))[:, j]
+
+    def _so_far(self, j: int, x: Tensor, rows: Rows) -> ColumnDensity:
+        """The factors of the columns up to j; those of later ones read nothing of them."""
+        return self._density(rows.filled(x, _before(j, self.order, x)))
+
+    def completions(self, value: Tensor, seen: Tensor, draws: int, particles: int) -> Tensor:
         """`value` (n, D) with its unseen cells drawn given all the seen ones, later columns too: (draws, n, D).
 
-        Sampling-importance-resampling: cells are drawn in order, and weighted by the factors of the seen cells.
+        Particles: unseen cells are drawn in order; the factors of the seen ones on the way weigh a row's particles,
+        which are drawn again by their weights where few of them carry most. Doucet & Johansen 2009.
         """
-        proposals = max(FEWEST_PROPOSALS, draws)
-        many = self.rows.repeat(proposals)
-        x = self._fill(value.repeat(proposals, 1), seen.repeat(proposals, 1), many)
-        log_cells = self._density(many.filled(x)).log_cells(x)
-        log_w = torch.where(seen.repeat(proposals, 1), log_cells, 0.0).sum(-1).reshape(proposals, -1)
-        weights = torch.distributions.Categorical(logits=log_w.nan_to_num(nan=-1e30, neginf=-1e30).T)
-        return x.reshape(proposals, *value.shape)[weights.sample((draws,)), torch.arange(len(value), device=x.device)]
+        size, n = max(particles, draws), len(value)
+        x, log_w = value.repeat(size, 1).reshape(size, n, -1), value.new_zeros(size, n)
+        rank = torch.empty(len(self.order), dtype=torch.long, device=x.device)
+        rank[self.order] = torch.arange(len(self.order), device=x.device)
+        weighed = torch.zeros(n, dtype=torch.long, device=x.device)  # of each row, how many columns its weights know
+
+        def weigh(chosen: Tensor, upto: int, density: ColumnDensity) -> None:
+            log = density.log_cells(x[:, chosen].flatten(0, 1)).reshape(size, len(chosen), -1)
+            new = seen[chosen] & (rank >= weighed[chosen, None]) & (rank < upto)
+            log_w[:, chosen] += torch.where(new, log, 0.0).sum(-1)
+            weighed[chosen] = upto
+
+        def pick(chosen: Tensor, many: int) -> Tensor:
+            """Particles (many, chosen) drawn by their weights, one in each of `many` equal parts of them all."""
+            share = torch.softmax(log_w[:, chosen].nan_to_num(nan=-1e30, neginf=-1e30), 0).cumsum(0).T.contiguous()
+            places = (torch.arange(many, device=x.device) + torch.rand(len(chosen), 1, device=x.device)) / many
+            return torch.searchsorted(share, places * share[:, -1:]).clamp(max=size - 1).T
+
+        many = self.rows.blank().repeat(size)
+        copies = torch.arange(size, device=x.device)[:, None] * n
+        for j in self.order:
+            lacking = (~seen[:, j]).nonzero()[:, 0]
+            if not len(lacking):
+                continue
+            part = many.take((copies + lacking).flatten())
+            density = self._so_far(j, x[:, lacking].flatten(0, 1), part)
+            weigh(lacking, int(rank[j]), density)
+            few = lacking[_effective(log_w[:, lacking]) < size / 2]
+            if len(few):
+                x[:, few] = x[pick(few, size), few]
+                log_w[:, few] = 0.0
+                density = self._so_far(j, x[:, lacking].flatten(0, 1), part)
+            x[:, lacking, j] = self._drawn(j, x[:, lacking].flatten(0, 1), density).reshape(size, -1)
+        everyone = torch.arange(n, device=x.device)
+        weigh(everyone, len(self.order), self._density(many.filled(x.flatten(0, 1))))
+        chosen = pick(everyone, draws)
+        # equal parts come in order: neighbouring rows must not have their particles in step
+        shuffled = chosen.gather(0, torch.rand(chosen.shape, device=x.device).argsort(0))
+        return x[shuffled, everyone]
+
+
+def _effective(log_w: Tensor) -> Tensor:
+    """Particles (n,) that weights (particles, n) are worth."""
+    return 1 / torch.softmax(log_w.nan_to_num(nan=-1e30, neginf=-1e30), 0).square().sum(0)
 
 
 def _only(j: int, like: Tensor) -> Tensor:

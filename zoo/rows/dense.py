@@ -106,18 +106,16 @@ class Dense(TorchDistribution):
         return self.base.expand(self.batch_shape).sample(sample_shape)
 
     def complete(self, value: Tensor, seen: Tensor) -> Tensor:
-        """`value` (n, Dn) with its missing cells drawn given the seen ones, where that has a closed form."""
-        at = self._at(value, seen)
-        drawn = complete_gaussian(self.base.expand(self.batch_shape), *at)
-        return torch.where(seen, value, drawn)
+        """`value` (n, Dn) with its missing cells drawn given the seen ones."""
+        return self.completions(value, seen, 1)[0]
 
-    def completions(self, value: Tensor, seen: Tensor, draws: int) -> Tensor:
+    def completions(self, value: Tensor, seen: Tensor, draws: int, particles: int = 0) -> Tensor:
         """As many completions of `value` (draws, n, Dn); where there is no closed form, by importance resampling
-        from the proposal."""
-        if self.closed or self.proposal is None:
-            return torch.stack([self.complete(value, seen) for _ in range(draws)])
+        of proposals, at least as many as `particles`."""
         at = self._at(value, seen)
-        many = [self._draw(*at) for _ in range(max(FEWEST_PROPOSALS, draws))]
+        if self.closed or self.proposal is None:
+            return torch.where(seen, value, complete_gaussian(self.base.expand(self.batch_shape), *at, draws))
+        many = [self._draw(*at) for _ in range(max(FEWEST_PROPOSALS, particles, draws))]
         log_w = torch.stack([self.base.log_prob(y) - log_q for y, log_q in many])
         pick = resampled(log_w, draws)
         drawn = torch.stack([y for y, _ in many])[pick, torch.arange(len(value), device=value.device)]
@@ -166,7 +164,7 @@ def masked_log_prob(base: Elliptical, y: Tensor, seen: Tensor) -> Tensor:
     return marginal_log_prob(loc, factor, y, seen, df)
 
 
-def complete_gaussian(base: Elliptical, y: Tensor, seen: Tensor) -> Tensor:
-    """y (n, D) with its unseen cells drawn from the Gaussian or t given the seen ones: (*B, n, D)."""
+def complete_gaussian(base: Elliptical, y: Tensor, seen: Tensor, draws: int = 1) -> Tensor:
+    """y (n, D) with its unseen cells drawn from the Gaussian or t given the seen ones: (draws, *B, n, D)."""
     loc, factor, df = _as_rows(base)
-    return completed(loc, factor, y, seen, df)
+    return completed(loc, factor, y, seen, df, draws)

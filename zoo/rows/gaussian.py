@@ -50,11 +50,11 @@ class Gap:
     quadratic: Tensor
     log_det: Tensor
 
-    def spread(self) -> Tensor:
-        """A draw of the missing coordinates about their mean (*B, r, m)."""
-        noise = torch.randn_like(self.mean)[..., None]
+    def spread(self, draws: int) -> Tensor:
+        """Draws of the missing coordinates about their mean (*B, r, m, draws)."""
+        noise = torch.randn(*self.mean.shape, draws, dtype=self.mean.dtype, device=self.mean.device)
         factor = self.factor.mT.expand(*self.mean.shape, -1)
-        return torch.linalg.solve_triangular(factor, noise, upper=True)[..., 0] if noise.numel() else self.mean
+        return torch.linalg.solve_triangular(factor, noise, upper=True) if noise.numel() else noise
 
     def covariance(self) -> Tensor:
         """Cov[x_m | x_o] (*B, r or 1, m, m); zero where a row has fewer than m."""
@@ -132,12 +132,14 @@ def _of(df: Tensor | None, rows: Tensor) -> Tensor | None:
     return df if df is None or df.shape[-1] == 1 else df[..., rows]
 
 
-def completed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor | None = None) -> Tensor:
-    """y (n, D) with its unseen cells drawn given the seen ones: (*B, n, D)."""
+def completed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor | None = None, draws: int = 1) -> Tensor:
+    """y (n, D) with its unseen cells drawn given the seen ones: (draws, *B, n, D). Rows are factorised once."""
     batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
-    out = torch.where(seen, y, 0.0).expand(*batch, *y.shape).clone()
+    out = torch.where(seen, y, 0.0).expand(draws, *batch, *y.shape).clone()
     for gap in gaps(loc, factor, y, seen):
-        spread = gap.spread() if df is None else gap.spread() * _widening(gap, seen, df)[..., None]
+        spread = gap.spread(draws).movedim(-1, 0)
+        if df is not None:
+            spread = spread * _widening(gap, seen, df, draws)[..., None]
         drawn = torch.where(gap.there, gap.mean + spread, 0.0)
         part = out[..., gap.rows, :]
         out[..., gap.rows, :] = part.scatter_add(-1, gap.index.expand(*drawn.shape), drawn)
@@ -166,11 +168,11 @@ def proposed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor) -> tuple[Tens
     return out, log_q
 
 
-def _widening(gap: Gap, seen: Tensor, df: Tensor) -> Tensor:
-    """What makes a Normal draw of the missing coordinates one of the t given the others (*B, r)."""
+def _widening(gap: Gap, seen: Tensor, df: Tensor, draws: int) -> Tensor:
+    """What makes Normal draws of the missing coordinates ones of the t given the others (draws, *B, r)."""
     mine, size = _of(df, gap.rows), seen[gap.rows].sum(-1)
     assert mine is not None
-    freedom = (mine + size).expand(gap.quadratic.shape)
+    freedom = (mine + size).expand(draws, *gap.quadratic.shape)
     return ((mine + gap.quadratic) / (2 * torch._standard_gamma(freedom / 2)).clamp_min(1e-30)).sqrt()
 
 

@@ -94,13 +94,13 @@ class Joint(TorchDistribution):
                 known[:, j] = True
         return replace(rows, cells=cells._replace(seen=known), complete=False)
 
-    def completions(self, value: Tensor, seen: Tensor, draws: int) -> Tensor:
+    def completions(self, value: Tensor, seen: Tensor, draws: int, particles: int = 0) -> Tensor:
         """`value` (n, D) with its unseen cells drawn given all the seen ones: (draws, n, D).
 
         Sampling-importance-resampling: levels are drawn in order and numbers from the proposal, weighted by the factors
         of the seen levels and the density of the numbers.
         """
-        k = max(FEWEST_PROPOSALS, draws)
+        k = max(FEWEST_PROPOSALS, particles, draws)
         many = self.rows.repeat(k)
         filled = self._fill(many)
         assert filled.cells is not None

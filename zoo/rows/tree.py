@@ -66,14 +66,16 @@ class Tree(TorchDistribution):
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         nothing = self.root.new_zeros(1).expand(len(self.root), len(self.order), self.rows.n, self.root.shape[-1])
-        draw = self._columns(self._states(nothing, self.which.expand(self.rows.n)))
+        draw = self._columns(self._states(nothing, self.which.expand(self.rows.n)[None])[0])
         return draw.expand(*sample_shape, *self.batch_shape, -1)
 
     def complete(self, value: Tensor, seen: Tensor) -> Tensor:
         """`value` (n, D) with its unseen cells drawn given all the seen ones."""
-        rows, which = self.rows.filled(value, seen), self.which.expand(self.rows.n)
-        states = [self._states(self._beliefs(self.leaf_logs(rows.take(i))), which[i]) for i in self._parts()]
-        return torch.where(seen, value, self._columns(torch.cat(states)))
+        # copies of a row, one for each draw, share what its seen cells say
+        once = self.rows.once
+        rows, which = once.filled(value[: once.n], seen[: once.n]), self.which.expand(self.rows.n).reshape(-1, once.n)
+        states = [self._states(self._beliefs(self.leaf_logs(rows.take(i))), which[:, i]) for i in self._parts(once.n)]
+        return torch.where(seen, value, self._columns(torch.cat(states, 1).flatten(0, 1)))
 
     # ---- from the leaves to the root, and back
 
@@ -106,13 +108,13 @@ class Tree(TorchDistribution):
         return out
 
     def _states(self, beliefs: Tensor, which: Tensor) -> Tensor:
-        """A draw of every state (n, D) in the tree of each row (n,), columns in their own order."""
-        rows = torch.arange(len(which), device=beliefs.device)
+        """Draws of every state (copies, n, D) in the trees (copies, n), columns in their own order."""
+        rows = torch.arange(which.shape[-1], device=beliefs.device)
         states = [_draw(self.root[which] + beliefs[which, 0, rows])]
         for place, parent in enumerate(self.parent.tolist()[1:], start=1):
             step = self.edges[which, place - 1, states[parent]]
             states.append(_draw(step + beliefs[which, place, rows]))
-        return torch.stack(states, -1)[:, self.order.argsort()]
+        return torch.stack(states, -1)[..., self.order.argsort()]
 
     def _columns(self, states: Tensor) -> Tensor:
         """A draw of every column (n, D) in its state."""
@@ -120,10 +122,10 @@ class Tree(TorchDistribution):
         predictor = self.leaves[states[:, owner], torch.arange(len(owner), device=states.device)]
         return self.rows.heads(predictor).sample()
 
-    def _parts(self) -> tuple[Tensor, ...]:
-        """The rows, as many at once as keep to memory."""
+    def _parts(self, n: int | None = None) -> tuple[Tensor, ...]:
+        """The rows, or n of them, as many at once as keep to memory."""
         size = max(1, NUMBERS // (self.root.numel() * len(self.order)))
-        return torch.arange(self.rows.n, device=self.root.device).split(size)
+        return torch.arange(self.rows.n if n is None else n, device=self.root.device).split(size)
 
     def _floors(self) -> list[tuple[int, int]]:
         """Places (begin, end) of the states that are equally far from the root, which is left out."""
