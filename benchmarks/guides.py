@@ -2,10 +2,11 @@
 
     python -m benchmarks.guides [--tables NAME ...] [--seeds N] [--steps N] [--dim N] [--data FOLDER]
 
-For each guide: the ELBO of held-out rows and what it leaves below their log-likelihood, which all guides are told alike:
-that of the frozen decoder, by the most particles of the guide whose importance-weighted bound is highest. Then the same
-guides with the decoder trained along, where a poor guide also teaches the decoder to need no better one (Cremer et al.
-2018). Continuous columns, so that nothing but the guide loosens the bound. Writes results/guides.json and .md.
+For each guide: the ELBO of held-out rows and what it leaves below their log-likelihood, which all guides are told
+alike: that of the frozen decoder, by the most particles of the guide whose importance-weighted bound is highest. Then
+the same guides with the decoder trained along, where a poor guide also teaches the decoder to need no better one
+(Cremer et al. 2018). Continuous columns, so that nothing but the guide loosens the bound. Writes results/guides.json
+and guides.md.
 """
 
 from __future__ import annotations

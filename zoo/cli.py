@@ -62,6 +62,7 @@ from zoo.terminal import (
     memory,
     note,
     note_missingness,
+    print_card,
     print_json,
     print_quality,
     print_ranking,
@@ -338,13 +339,17 @@ def score(
     given: Annotated[
         list[str] | None, typer.Option("--given", help="column of the model to condition upon; may be repeated")
     ] = None,
+    tail: Annotated[bool, typer.Option("--tail", help="also how many draws are as improbable: a p-value")] = False,
+    cells: Annotated[bool, typer.Option("--cells", help="also the surprise of every cell given the others")] = False,
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Log-density of each row: the mean is printed, the rows go to -o."""
     estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
     upon = [name for names in given or () for name in names.split(",")]
-    if stream is not None and upon:
-        raise UserError("--given cannot go with a table that is read part by part", "score a part of it")
+    if stream is not None and (upon or tail or cells):
+        raise UserError(
+            "--given, --tail and --cells cannot go with a table that is read part by part", "score a part of it"
+        )
     if stream is not None:
         from zoo.streaming import score as score_stream
 
@@ -353,7 +358,10 @@ def score(
         return print_json(document) if json_ else say(sentence(document))
     scores = estimator.log_likelihood(frame, particles, given=upon)
     if output is not None:
-        write(scores.to_frame(frame.index), output)
+        table_ = scores.to_frame(frame.index)
+        if tail:
+            table_["tail_probability"] = estimator.tail_probability(frame)
+        write(table_.join(estimator.surprise(frame).add_prefix("surprise of ")) if cells else table_, output)
     if scores.outlier is not None:
         row, pull = scores.outlier
         warnings.warn(
@@ -362,6 +370,20 @@ def score(
     if json_:
         return print_json(scores.to_json())
     say(sentence(scores.to_json()))
+
+
+@app.command()
+def bound(
+    run: RunArg, table: TableArg, json_: Json = False, models_file: ModelsFile = None,
+    particles: Annotated[int, typer.Option("--particles", min=1, help="draws of the latents for each row")] = 1000,
+    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
+) -> None:  # fmt: skip
+    """The bound card: what a model's number is made of, and how near it is to the log-likelihood."""
+    estimator, frame, stream = _load(run, table, None, models_file, missing, header, columns, sep, query)
+    if stream is not None:
+        raise UserError("a bound card cannot go with a table that is read part by part", "take a part of it")
+    card = estimator.bound_card(frame, particles)
+    print_json(card.to_json()) if json_ else print_card(card.to_json())
 
 
 @app.command()

@@ -20,12 +20,14 @@ from zoo.arguments import names_in, pairs_in, seconds_in, seed_in, whole
 from zoo.errors import UserError, nearest, quiet
 from zoo.evaluate import posterior
 from zoo.evaluate.calibration import calibrated
+from zoo.evaluate.card import BoundCard, bound_card
 from zoo.evaluate.clusters import Clusters
 from zoo.evaluate.fixed import draws_of_globals
 from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.latents import decoded, held
 from zoo.evaluate.likelihood import Scores, score
 from zoo.evaluate.stability import Stability, stability
+from zoo.evaluate.unusual import surprise, tail_probability
 from zoo.fitting.choose import Outcome, chosen, fit_recipe, pick_device
 from zoo.fitting.loop import Fitted, Progress
 from zoo.fitting.source import Source, Streamed
@@ -294,6 +296,30 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     def elbo(self, X: Any) -> np.ndarray:
         """Evidence lower bound of each row (n,); equal to the log-likelihood where that is exact."""
         return self.log_likelihood(X).elbo
+
+    @able("score")
+    def bound_card(self, X: Any, particles: int = 1000) -> BoundCard:
+        """What the number of a table is made of and how tight it is: the ELBO's parts, the ladder of
+        importance-weighted bounds up to so many particles, k-hat, and what may be claimed."""
+        rows = self._rows(X)
+        if not rows.n:
+            raise UserError("a bound card needs rows, and the table has none")
+        return bound_card(self._fitted, rows, whole(particles, "particles"), self.seed)
+
+    @able("score")
+    def tail_probability(self, X: Any, draws: int = 2000) -> np.ndarray:
+        """Share of the model's own draws (n,) that are as improbable as each row, or more: an outlier's p-value."""
+        return tail_probability(self._fitted, self._rows(X), whole(draws, "draws"), self.seed)
+
+    @able("score")
+    def surprise(self, X: Any) -> pd.DataFrame:
+        """-log p(cell | the other cells of its row), nats: which cells make a row unusual. Missing cells are blank."""
+        frame = self._read(X)
+        rows = self._rows(X, frame)
+        assert rows.cells is not None
+        seen = rows.cells.seen.cpu().numpy()
+        nats = np.where(seen, surprise(self._fitted, rows, self.seed), np.nan)
+        return pd.DataFrame(nats, columns=list(self.schema_.names), index=frame.index)
 
     # ---- latents
 

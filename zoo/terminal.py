@@ -136,6 +136,29 @@ def print_ranking(document: dict[str, Any]) -> None:
             out.print(f"[yellow]{line['model']}[/]: {escaped(warning)}", highlight=False, soft_wrap=True)
 
 
+def print_card(document: dict[str, Any]) -> None:
+    """A bound card: the claim, the terms of the ELBO, and the ladder."""
+    say(document["sentence"])
+    grid = Grid("", "nats per row", "", box=None, header_style="bold")
+    grid.add_row("[cyan]reconstruction[/]", f"{document['reconstruction']:.3f}", "E log p(row | latents)")
+    for name, nats in document["kl"].items():
+        grid.add_row(f"[cyan]- KL of {escaped(name)}[/]", f"{-nats:.3f}", "what the latent costs")
+    if document["global_kl"]:
+        grid.add_row("[cyan]- KL of the globals[/]", f"{-document['global_kl']:.3f}", "their share of a row")
+    grid.add_row("[cyan]= ELBO[/]", f"{document['elbo']:.3f}", "")
+    for rung in document["ladder"][1:]:
+        error = f"± {rung['monte_carlo_error']:.3f}"
+        grid.add_row(f"[cyan]{rung['particles']} draws[/]", f"{rung['bound']:.3f}", f"{error} (Monte Carlo)")
+    if document["extrapolated"] is not None:
+        grid.add_row("[cyan]extrapolated[/]", f"{document['extrapolated']:.3f}", "a guess, no bound")
+    say(grid)
+    if document["k_hat"]:
+        middle, high, worst = document["k_hat"]
+        share = document["unreliable"]
+        say(f"k-hat of the weights: median {middle:.2f}, 95% {high:.2f}, largest {worst:.2f}; above 0.7 on {share:.0%}")
+    say(f"{count_of(document['rows'], 'row')}, {document['measure']}")
+
+
 def print_quality(document: dict[str, Any]) -> None:
     """A judgement: every figure beside the ceiling and the floor."""
     grid = Grid("", "synthetic", "real rows", "independent", "better", "what it is", box=None, header_style="bold")
