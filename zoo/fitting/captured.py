@@ -26,7 +26,7 @@ from zoo.rows.rows import Rows
 if TYPE_CHECKING:
     from zoo.model import Model
 
-WORTH = 100
+WORTH = 200
 """Steps of one shape that pay for its capture."""
 WORTH_COMPILING, COMPILED_AT = 40_000, 5_000
 """Steps that must be planned for a compiler to pay, and the use of a graph at which compiled code takes its place."""
@@ -45,14 +45,14 @@ OTHERWISE = {
 }
 
 
-def step_of(model: Model, turn: Turn, settings: FitSettings, planned: int) -> Step:
-    """The step of one turn of a fit that plans so many."""
+def step_of(model: Model, turn: Turn, settings: FitSettings, planned: int, timed: bool = False) -> Step:
+    """The step of one turn of a fit that plans so many; `timed`: it may be out of time long before."""
     eager = EagerStep(turn, settings.learning_rate, settings.clip)
     uses = planned // turn.every
     if settings.tier == "eager" or (settings.tier == "auto" and uses < WORTH):
         eager.why = "" if settings.tier == "eager" else f"{uses} steps are too few to capture"
         return eager
-    return CapturedStep(model, eager, settings.tier, uses)
+    return CapturedStep(model, eager, settings.tier, settings.tier == "auto" and not timed and uses >= WORTH_COMPILING)
 
 
 @dataclass
@@ -74,8 +74,8 @@ class Graph:
 class CapturedStep:
     """Replays graphs of the turn's loss and gradient; runs Python where there is none, or where one did not hold."""
 
-    def __init__(self, model: Model, eager: EagerStep, asked: str = "graph", planned: int = 0):
-        self.asked, self.planned = asked, planned
+    def __init__(self, model: Model, eager: EagerStep, asked: str = "graph", compiles: bool = False):
+        self.asked, self.compiles = asked, compiles
         self.model, self.turn, self.clip, self.adam = model, eager.turn, eager.clip, eager.adam
         self.tier, self.why = "eager", ""
         self.modules = [
@@ -125,7 +125,7 @@ class CapturedStep:
     def _replayed(self, graph: Graph, key: Any, rows: Rows) -> list[Tensor] | None:
         """The step by its graph; None, the step not taken and the graph not used again, where it does not hold."""
         graph.uses += 1
-        if self.asked == "auto" and self.planned >= WORTH_COMPILING and graph.uses == COMPILED_AT:
+        if self.compiles and graph.uses == COMPILED_AT:
             graph = self.graphs[key] = self._faster(graph, "compiled", rows)
         if not graph.due or self._holds(graph, rows):
             try:
@@ -149,11 +149,13 @@ class CapturedStep:
                 module = written(lambda: self._python(rows), self._inputs(rows))
             if [id(t) for t in self.model.buffers()] != buffers:
                 raise Unwritable("a buffer is replaced by another one, not changed in place")
-            run = bound(module).forward
+            quick = bound(module)
+            for node in (*module.graph.nodes, *quick.graph.nodes):
+                node.meta.clear()  # the values of this batch
         except Exception as error:
             self._give_up(error)
             return None
-        graph = Graph(module, lambda inputs: run(*inputs))
+        graph = Graph(module, lambda inputs: quick.forward(*inputs))
         if not self._holds(graph, rows):
             return None
         if self.asked == "auto" and rows.given.is_cuda:
