@@ -77,7 +77,7 @@ class CapturedStep:
     def __init__(self, model: Model, eager: EagerStep, asked: str = "graph", compiles: bool = False):
         self.asked, self.compiles = asked, compiles
         self.model, self.turn, self.clip, self.adam = model, eager.turn, eager.clip, eager.adam
-        self.tier, self.why = "eager", ""
+        self.why = ""
         self.modules = [
             m for part in (model.program, model.guide, model.heads, model.objective) for m in part.modules()
         ]
@@ -100,6 +100,12 @@ class CapturedStep:
         out = self._python(rows)
         self._move(out)
         return out[0], out[1]
+
+    @property
+    def tier(self) -> str:
+        """How batches of the shape that came most often are run now."""
+        graph = self.graphs.get(self.met.most_common(1)[0][0]) if self.met else None
+        return "eager" if graph is None else graph.tier
 
     def set_learning_rate(self, value: float) -> None:
         self.adam.learning_rate.fill_(value)
@@ -177,12 +183,11 @@ class CapturedStep:
                 return faster
         except Exception as error:
             self._give_up(error)
-        self.tier = graph.tier
         return graph
 
     def _give_up(self, error: Exception) -> None:
         said = (str(error).strip().splitlines() or [""])[0]
-        self.tier, self.why = "eager", said if isinstance(error, Unwritable) else f"{type(error).__name__}: {said}"
+        self.why = said if isinstance(error, Unwritable) else f"{type(error).__name__}: {said}"
 
     def _holds(self, graph: Graph, rows: Rows) -> bool:
         """Whether graph and Python agree under one seed, at two places near the parameters."""
@@ -195,7 +200,6 @@ class CapturedStep:
         except Exception as error:
             self._give_up(error)
             return False
-        self.tier = graph.tier
         return True
 
     def _after(self, run: Callable[[Rows], list[Tensor]], seed: int, rows: Rows) -> list[Tensor]:
