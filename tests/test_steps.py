@@ -10,6 +10,7 @@ import pyro
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from zoo.fitting import captured
 from zoo.fitting.captured import CapturedStep, step_of
@@ -21,6 +22,7 @@ from zoo.fitting.step import EagerStep
 from zoo.fitting.tape import Unwritable, bound, written
 from zoo.line_up import LINE_UP
 from zoo.model import Model
+from zoo.objectives.elbo import Elbo
 from zoo.objectives.turn import Turn
 from zoo.recipe import Recipe
 from zoo.registry import Registry
@@ -170,12 +172,66 @@ def test_annealing_and_schedules_are_read_at_every_step(build, continuous):
     assert same(still, state(model))
 
 
+class Alternating(Elbo):
+    """Two players: the program's parameters at every step, the guide's at every second."""
+
+    def turns(self, model):
+        for part, often in ((model.program, 1), (model.guide, 2)):
+            yield Turn([p for p in part.parameters() if p.numel()], lambda rows: self.loss(model, rows), often)
+
+
+def test_every_turn_is_captured_and_moves_its_own_parameters(build, continuous):
+    ends = []
+    for tier in ("eager", "graph"):
+        model = build("vae", continuous)
+        model.objective = Alternating()
+        rows = model.rows(continuous)
+        before = state(model)
+        fitted = fit(model, rows, None, FitSettings(steps=25, batch=80, tier=tier))
+        assert fitted.tier == tier
+        ends.append((state(model), fitted.history))
+        assert any(not torch.equal(v, before[k]) for k, v in ends[-1][0].items() if k.startswith("guide"))
+    assert same(ends[0][0], ends[1][0], 1e-9)
+    assert ends[0][1][0]["loss"] == pytest.approx(ends[1][1][0]["loss"], rel=1e-9)
+
+
+def test_a_long_fit_takes_compiled_code_at_a_step_that_is_fixed(monkeypatch):
+    """And stays with its graph where that cannot be had, or gives other numbers; the reason is told."""
+    monkeypatch.setattr(captured, "COMPILED_AT", 20)
+    settings = FitSettings(steps=captured.WORTH_COMPILING)
+    model, rows = of("location")
+    batches = [part for _, part in InMemory(rows).batches(100, 30)]
+    turn = next(model.objective.turns(model))
+
+    def tiers(step):
+        with scope(0):
+            return [(step(part), step.tier)[1] for part in batches]
+
+    faithful = lambda module, inputs: lambda given: list(module.forward(*given))  # noqa: E731
+    monkeypatch.setattr(captured, "compiler", lambda: "c++")
+    monkeypatch.setattr(captured, "compiled", faithful)
+    assert tiers(step_of(model, turn, settings, settings.steps)) == 19 * ["graph"] + 11 * ["compiled"]
+    assert set(tiers(step_of(model, turn, settings, settings.steps, timed=True))) == {"graph"}
+    assert set(tiers(step_of(model, turn, settings, settings.steps - 1))) == {"graph"}
+    wrong = lambda module, inputs: lambda given: [1.01 * t for t in module.forward(*given)]  # noqa: E731
+    monkeypatch.setattr(captured, "compiled", wrong)
+    step = step_of(model, turn, settings, settings.steps)
+    assert set(tiers(step)) == {"graph"}
+    assert "compiled code gives other numbers" in step.why
+    monkeypatch.setattr(captured, "compiler", lambda: None)
+    step = step_of(model, turn, settings, settings.steps)
+    assert set(tiers(step)) == {"graph"}
+    assert "no C++ compiler" in step.why
+
+
 class Normed(nn.Module):
-    """A network with running statistics and dropout."""
+    """A network with running statistics, dropout and a layer of bounded gain: buffers that every step changes."""
 
     def __init__(self, n_in, n_out):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(n_in, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, n_out))
+        self.layers = nn.Sequential(
+            nn.Linear(n_in, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), spectral_norm(nn.Linear(8, n_out))
+        )
 
     def forward(self, x):
         return self.layers(x)

@@ -26,7 +26,7 @@ from zoo.rows.rows import Rows
 if TYPE_CHECKING:
     from zoo.model import Model
 
-WORTH = 100
+WORTH = 200
 """Steps of one shape that pay for its capture."""
 WORTH_COMPILING, COMPILED_AT = 40_000, 5_000
 """Steps that must be planned for a compiler to pay, and the use of a graph at which compiled code takes its place."""
@@ -45,14 +45,14 @@ OTHERWISE = {
 }
 
 
-def step_of(model: Model, turn: Turn, settings: FitSettings, planned: int) -> Step:
-    """The step of one turn of a fit that plans so many."""
+def step_of(model: Model, turn: Turn, settings: FitSettings, planned: int, timed: bool = False) -> Step:
+    """The step of one turn of a fit that plans so many; `timed`: it may be out of time long before."""
     eager = EagerStep(turn, settings.learning_rate, settings.clip)
     uses = planned // turn.every
     if settings.tier == "eager" or (settings.tier == "auto" and uses < WORTH):
         eager.why = "" if settings.tier == "eager" else f"{uses} steps are too few to capture"
         return eager
-    return CapturedStep(model, eager, settings.tier, uses)
+    return CapturedStep(model, eager, settings.tier, settings.tier == "auto" and not timed and uses >= WORTH_COMPILING)
 
 
 @dataclass
@@ -74,10 +74,10 @@ class Graph:
 class CapturedStep:
     """Replays graphs of the turn's loss and gradient; runs Python where there is none, or where one did not hold."""
 
-    def __init__(self, model: Model, eager: EagerStep, asked: str = "graph", planned: int = 0):
-        self.asked, self.planned = asked, planned
+    def __init__(self, model: Model, eager: EagerStep, asked: str = "graph", compiles: bool = False):
+        self.asked, self.compiles = asked, compiles
         self.model, self.turn, self.clip, self.adam = model, eager.turn, eager.clip, eager.adam
-        self.tier, self.why = "eager", ""
+        self.why = ""
         self.modules = [
             m for part in (model.program, model.guide, model.heads, model.objective) for m in part.modules()
         ]
@@ -100,6 +100,12 @@ class CapturedStep:
         out = self._python(rows)
         self._move(out)
         return out[0], out[1]
+
+    @property
+    def tier(self) -> str:
+        """How batches of the shape that came most often are run now."""
+        graph = self.graphs.get(self.met.most_common(1)[0][0]) if self.met else None
+        return "eager" if graph is None else graph.tier
 
     def set_learning_rate(self, value: float) -> None:
         self.adam.learning_rate.fill_(self.turn.rate * value)
@@ -125,7 +131,7 @@ class CapturedStep:
     def _replayed(self, graph: Graph, key: Any, rows: Rows) -> list[Tensor] | None:
         """The step by its graph; None, the step not taken and the graph not used again, where it does not hold."""
         graph.uses += 1
-        if self.asked == "auto" and self.planned >= WORTH_COMPILING and graph.uses == COMPILED_AT:
+        if self.compiles and graph.uses == COMPILED_AT:
             graph = self.graphs[key] = self._faster(graph, "compiled", rows)
         if not graph.due or self._holds(graph, rows):
             try:
@@ -149,11 +155,13 @@ class CapturedStep:
                 module = written(lambda: self._python(rows), self._inputs(rows))
             if [id(t) for t in self.model.buffers()] != buffers:
                 raise Unwritable("a buffer is replaced by another one, not changed in place")
-            run = bound(module).forward
+            quick = bound(module)
+            for node in (*module.graph.nodes, *quick.graph.nodes):
+                node.meta.clear()  # the values of this batch
         except Exception as error:
             self._give_up(error)
             return None
-        graph = Graph(module, lambda inputs: run(*inputs))
+        graph = Graph(module, lambda inputs: quick.forward(*inputs))
         if not self._holds(graph, rows):
             return None
         if self.asked == "auto" and rows.given.is_cuda:
@@ -175,12 +183,11 @@ class CapturedStep:
                 return faster
         except Exception as error:
             self._give_up(error)
-        self.tier = graph.tier
         return graph
 
     def _give_up(self, error: Exception) -> None:
         said = (str(error).strip().splitlines() or [""])[0]
-        self.tier, self.why = "eager", said if isinstance(error, Unwritable) else f"{type(error).__name__}: {said}"
+        self.why = said if isinstance(error, Unwritable) else f"{type(error).__name__}: {said}"
 
     def _holds(self, graph: Graph, rows: Rows) -> bool:
         """Whether graph and Python agree under one seed, at two places near the parameters."""
@@ -193,7 +200,6 @@ class CapturedStep:
         except Exception as error:
             self._give_up(error)
             return False
-        self.tier = graph.tier
         return True
 
     def _after(self, run: Callable[[Rows], list[Tensor]], seed: int, rows: Rows) -> list[Tensor]:

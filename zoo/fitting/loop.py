@@ -118,7 +118,8 @@ class _Loop:
         self.planned = settings.epochs * self.per_epoch if settings.epochs else settings.steps
         self.look_every = min(max(self.per_epoch, MIN_STEPS_BETWEEN_LOOKS), MOST_STEPS_BETWEEN_LOOKS)
         self.turns = list(model.objective.turns(model))
-        self.steps: list[Step] = [step_of(model, turn, settings, self.planned) for turn in self.turns]
+        timed = deadline is not None
+        self.steps: list[Step] = [step_of(model, turn, settings, self.planned, timed) for turn in self.turns]
         self.unseen: list[tuple[int, Tensor, Rows, list[Tensor]]] = []
         self.best, self.best_state, self.waited = -math.inf, _snapshot(model), 0
         self.begun: set[int] = set()

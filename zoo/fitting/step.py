@@ -24,8 +24,11 @@ class Step(Protocol):
     why   the reason, where that is not what was asked for
     """
 
-    tier: str
-    why: str
+    @property
+    def tier(self) -> str: ...
+
+    @property
+    def why(self) -> str: ...
 
     def __call__(self, rows: Rows) -> tuple[Tensor, Tensor]: ...
 
@@ -35,9 +38,10 @@ class Step(Protocol):
 class EagerStep:
     """Pyro's Python runs at every step."""
 
-    tier, why = "eager", ""
+    tier = "eager"
 
-    def __init__(self, turn: Turn, learning_rate: float, clip: float):
+    def __init__(self, turn: Turn, learning_rate: float, clip: float, why: str = ""):
+        self.why = why
         self.turn, self.clip = turn, clip
         self.adam = Adam(turn.parameters, turn.rate * learning_rate, turn.betas)
 
