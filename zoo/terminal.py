@@ -127,7 +127,7 @@ def print_ranking(document: dict[str, Any]) -> None:
     say(f"\n{document['measure']}; {parts}")
     if samples:
         ends = ", ".join(f"{title} {_between(samples, name)}" for name, title in SAMPLED.items())
-        say(f"samples of {samples['rows']} rows: {ends} (independent columns to real rows; 1 is best)")
+        say(f"samples of {samples['rows']} rows: {ends} (independent columns to real rows)")
     apart = [line["model"] for line in document["models"] if line["bound"] == "none"]
     if apart:
         say(f"no log-likelihood, ranked apart by {'samples' if samples else 'nothing'}: {', '.join(apart)}")
@@ -183,9 +183,9 @@ def print_quality(document: dict[str, Any]) -> None:
 
 
 def _between(samples: dict[str, Any], name: str) -> str:
-    """From the floor to the ceiling of a figure."""
-    ends = (samples[end][name] for end in ("floor", "ceiling"))
-    return " to ".join("-" if end is None else f"{end:.3f}" for end in ends)
+    """From the floor to the ceiling of a figure, with the standard error there."""
+    ends = (plus_minus(samples["floor"], name), plus_minus(samples["ceiling"], name, f"{name}_se"))
+    return " to ".join(end or "-" for end in ends)
 
 
 def plus_minus(line: dict[str, Any], value: str, spread: str = "") -> str:
