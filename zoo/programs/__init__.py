@@ -24,6 +24,6 @@ NAMES = {
     "latent": "zoo.programs.latent:Latent",
     "circuit": "zoo.programs.circuit:Circuit",
     "chain": "zoo.programs.chain:Chain",
-    "flow": "zoo.programs.flow:Flow",
+    "flow": "zoo.programs.flow:flow",
     "flow-mixture": "zoo.programs.flow_mixture:FlowMixture",
 }
