@@ -163,7 +163,7 @@ class FlowDensity(TorchDistribution):
     def __init__(self, flow: Any, context: Tensor, loc: Tensor, tril: Tensor, df: Tensor | None = None):
         self.flow, self.context, self.loc, self.tril, self.df = flow, context, loc, tril, df
         self.transform = flow(context if context.shape[-1] else None)
-        self.floor = MultivariateStudentT(loc.new_tensor(FLOOR_DF), loc, tril)
+        self.floor = MultivariateStudentT(loc.new_full((), FLOOR_DF), loc, tril)
         super().__init__(torch.Size([len(context)]), loc.shape, validate_args=False)
 
     @property
