@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from zoo.flows import NAMES
 from zoo.targets import Spec, locate, resolve, settings_of
@@ -86,6 +87,23 @@ def test_every_weight_moves(name: str) -> None:
     for key, parameter in flow.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.any(), key
+
+
+@every
+def test_a_step_can_be_captured(name: str) -> None:
+    """Value and gradients as one graph, replayed on other rows: no look at the data, no branch on it."""
+    flow = make(name, 3, 2).float().train()
+    parameters = list(flow.parameters())
+
+    def step(x: torch.Tensor, c: torch.Tensor) -> list[torch.Tensor]:
+        y, ladj = flow(c).call_and_ladj(x)
+        loss = (0.5 * y.square().sum(-1) - ladj).mean()
+        return [loss, *torch.autograd.grad(loss, parameters)]
+
+    graph = make_fx(step)(torch.randn(8, 3), torch.randn(8, 2))
+    x, c = 3 * torch.randn(8, 3), torch.randn(8, 2)
+    for ours, replayed in zip(step(x, c), graph(x, c), strict=True):
+        torch.testing.assert_close(replayed, ours)
 
 
 @every

@@ -36,8 +36,8 @@ from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
 
 NAMES = Registry.load().names
-# flows are settings of one program: what that owes a table nsf shows, and the others what each owes by itself
-FLOWS = [n for n in NAMES if Registry.load()[n].program.use == "flow" and n not in LINE_UP]
+# flows are settings of one program: what that owes a table nsf and maf show, and the others what each owes by itself
+FLOWS = [n for n in NAMES if Registry.load()[n].program.use == "flow" and n not in ("nsf", "maf")]
 
 
 def cases(names: list[str]) -> pytest.MarkDecorator:

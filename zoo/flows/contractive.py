@@ -183,7 +183,7 @@ class Continuous(Flow):
         held = self.network.held()
 
         def field(x: Tensor, along: Tensor | None, time: float) -> tuple[Tensor, Tensor | None]:
-            clock = x.new_tensor([time, 1 - time]).expand(len(x), 2)
+            clock = torch.cat([x.new_full((len(x), 1), t) for t in (time, 1 - time)], 1)
             known = clock if c is None or not c.shape[-1] else torch.cat([clock, c.to(x.dtype)], -1)
             out: tuple[Tensor, Tensor | None] = self.network(held, x, known, along)
             return out

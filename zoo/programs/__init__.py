@@ -30,6 +30,6 @@ NAMES = {
     "ladder": "zoo.programs.ladder:Ladder",
     "circuit": "zoo.programs.circuit:Circuit",
     "chain": "zoo.programs.chain:Chain",
-    "flow": "zoo.programs.flow:Flow",
+    "flow": "zoo.programs.flow:flow",
     "flow-mixture": "zoo.programs.flow_mixture:FlowMixture",
 }

@@ -15,6 +15,7 @@ from torch.distributions import StudentT, constraints
 from zoo.em import fit as em
 from zoo.flows.autoregressive import Spline
 from zoo.networks.zuko_parts import masked_mlp
+from zoo.programs.chain import Chain
 from zoo.rows.columns import ColumnDensity
 from zoo.rows.dense import Dense
 from zoo.rows.joint import Joint
@@ -27,6 +28,21 @@ FLOOR_DF = 1.0
 FAR = 1e15
 """In single precision, squares of numbers further out than this are none; there the floor decides anyway."""
 START_DF = 8.0
+
+
+def flow(
+    schema: Schema,
+    flow: Callable[[int, int], nn.Module] = Spline,
+    tails: Literal["normal", "student-t"] = "normal",
+    hidden: Sequence[int] = (64, 64),
+    hide: float = 0.3,
+    mixed: Literal["joint", "chain"] = "joint",
+) -> nn.Module:
+    """A flow over the numbers given the levels and atoms; with `mixed = "chain"`, on a table that has levels, atoms or
+    missing cells, the chain of one-dimensional splines instead, which has exact masses and needs no proposals."""
+    if mixed == "chain" and (schema.rest or schema.has_missing):
+        return Chain(schema, hidden=hidden, family="spline", hide=hide)
+    return Flow(schema, flow, tails, hidden, hide)
 
 
 class Flow(nn.Module):
@@ -147,7 +163,7 @@ class FlowDensity(TorchDistribution):
     def __init__(self, flow: Any, context: Tensor, loc: Tensor, tril: Tensor, df: Tensor | None = None):
         self.flow, self.context, self.loc, self.tril, self.df = flow, context, loc, tril, df
         self.transform = flow(context if context.shape[-1] else None)
-        self.floor = MultivariateStudentT(loc.new_tensor(FLOOR_DF), loc, tril)
+        self.floor = MultivariateStudentT(loc.new_full((), FLOOR_DF), loc, tril)
         super().__init__(torch.Size([len(context)]), loc.shape, validate_args=False)
 
     @property

@@ -152,7 +152,7 @@ def proposed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor) -> tuple[Tens
     random numbers, whatever the other rows have missing."""
     noise = torch.randn_like(y)
     chi_square = torch.randn(len(y), PROPOSAL_DF, dtype=y.dtype, device=y.device).square().sum(-1)
-    noise, df = noise * (PROPOSAL_DF / chi_square).sqrt()[:, None], loc.new_tensor(float(PROPOSAL_DF))
+    noise, df = noise * (PROPOSAL_DF / chi_square).sqrt()[:, None], loc.new_full((), PROPOSAL_DF)
     batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
     out = torch.where(seen, y, 0.0).expand(*batch, *y.shape).clone()
     log_q = torch.zeros(*batch, len(y), dtype=y.dtype, device=y.device)
