@@ -1,21 +1,32 @@
 """Cells hidden at random and filled in again: zoo beside scikit-learn's iterative imputer and a forest imputer.
 
-    python -m benchmarks.imputation TABLE [--columns FILE] [--rows 5000] [--hide 0.2] [--seed 0] [-m mixture,chain,vae]
-                                          [--ignore GLOB] [-o FILE.md]
+    python -m benchmarks.imputation TABLE [--columns FILE] [--rows 5000] [--hide 0.2] [--seeds 0,1,2]
+        [-m mixture,chain,vae] [--calibrate mixture] [--forest 0] [--keep FOLDER] [--ignore GLOB] [-o FILE.md]
+
+A model may come with settings, `vae:dim=8`; without them its own grid is decided on its own validation rows. A seed
+draws the rows, hides the cells and starts every fit. Models are fitted to the table with its holes and know nothing of
+what was hidden. Peers and models are scored on the same cells.
 
 Numbers: root mean squared error of the hidden cells over their standard deviation. Levels: errors over those of the
-most frequent level. Both are 1 for a guess that knows nothing of the row; the last line is their mean over columns.
-Draws: randomised probability integral transform of the hidden numbers among 50 draws, and its p-value by column.
+most frequent level. Both are 1 for a guess that knows nothing of the row; the last line is their mean over columns,
+and a difference is paired by seed.
+
+Draws: randomised probability integral transform of the hidden cells among 50 draws, numbers by their value and levels
+by their code, ties in any order: uniform where a cell and its draws are exchangeable. One Kolmogorov-Smirnov test for
+each column, so that of k columns of a model whose draws are right k/100 fail at 1%; the smallest p-value times k is the
+test of all of them together (Bonferroni). Beside each column that fails: where its ranks lie (0 in the middle; above it
+the draws are too low) and how spread they are (1; below it the draws are too wide, above it too narrow).
 
 The peers: IterativeImputer with BayesianRidge on standardised numbers, with one-hot levels (the largest wins; levels of
 one column explain each other, so that it stays near the most frequent) and with levels as rounded codes; and
 missForest's scheme (Stekhoven & Buehlmann 2012): forests of 100 trees, a column at a time, from the fullest on, for
-at most 5 rounds or until the change grows.
+at most 5 rounds or until the change grows; for the seeds that `--forest` names.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 import warnings
 from collections.abc import Callable
@@ -29,7 +40,7 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 from sklearn.linear_model import BayesianRidge
 
-from zoo import fit, read_table
+from zoo import Estimator, load, read_table
 from zoo.table.infer import infer_schema
 from zoo.table.schema import Schema
 
@@ -148,67 +159,146 @@ def errors(truth: pd.DataFrame, guess: pd.DataFrame, where: pd.DataFrame, schema
 
 def calibration(
     truth: pd.DataFrame, draws: list[pd.DataFrame], where: pd.DataFrame, schema: Schema, seed: int
-) -> pd.Series:
-    """p-value of each number's randomised rank among its draws being uniform."""
+) -> pd.DataFrame:
+    """By column, of the randomised ranks of the hidden cells among their draws: p-value of their being uniform, where
+    they lie, and how spread they are."""
     rng, out = np.random.default_rng(seed), {}
     for column in schema.modelled:
         hidden = where[column.name].to_numpy()
-        if not column.is_number or hidden.sum() < 20:
+        if hidden.sum() < 20:
             continue
         t = truth.loc[hidden, column.name].to_numpy()
         drawn = np.stack([d.loc[hidden, column.name].to_numpy() for d in draws])
         tolerance = 1e-9 * (np.abs(t) + 1)
         below, ties = (drawn < t - tolerance).sum(0), (np.abs(drawn - t) <= tolerance).sum(0)
         rank = (below + rng.random(len(t)) * (ties + 1)) / (len(draws) + 1)
-        out[column.name] = float(stats.kstest(rank, "uniform").pvalue)
-    return pd.Series(out)
+        p = float(stats.kstest(rank, "uniform").pvalue)
+        out[column.name] = {
+            "number": column.is_number, "p": p, "place": rank.mean() - 0.5, "spread": rank.std() * np.sqrt(12)
+        }  # fmt: skip
+    return pd.DataFrame(out).T
+
+
+def told(found: pd.DataFrame) -> list[str]:
+    """What is said of the draws of a model."""
+    p, number = found["p"].astype(float), found["number"].astype(bool)
+    lines = [
+        f"draws pass at 1% in {(p[number] > 0.01).sum()} of {number.sum()} numbers and {(p[~number] > 0.01).sum()} of "
+        f"{(~number).sum()} columns of levels; smallest p x {len(p)} = {min(1.0, p.min() * len(p)):.2g}; "
+        f"mean spread {found['spread'].astype(float).mean():.2f}"
+    ]
+    failed = found[p <= 0.01].sort_values("p")
+    lines += [f"  {c}: p {r.p:.2g}, place {r.place:+.3f}, spread {r.spread:.2f}" for c, r in failed.iterrows()]
+    return lines
+
+
+def one_seed(whole: pd.DataFrame, asked: argparse.Namespace, seed: int) -> tuple[dict[str, pd.Series], list[str]]:
+    """Errors of every peer and model on the cells of a seed, and what is said of them."""
+    frame = whole.sample(min(asked.rows, len(whole)), random_state=seed).reset_index(drop=True)
+    schema = infer_schema(frame, ignore=asked.ignore)
+    frame = frame[list(schema.names)]
+    schema = infer_schema(frame)
+    holes, where = hide(frame, asked.hide, seed)
+    truth, codes = coded(frame, schema), coded(holes, schema)
+    results: dict[str, pd.Series] = {}
+    lines: list[str] = [f"{len(frame)} rows, seed {seed}"]
+
+    def judge(name: str, run: Callable[[], tuple[pd.DataFrame, list[str]]]) -> None:
+        kept = asked.keep / f"{seed} {name}.json" if asked.keep else None
+        if kept is not None and kept.exists():
+            found = json.loads(kept.read_text(encoding="utf-8"))
+        else:
+            started = time.perf_counter()
+            guess, said = run()
+            error = errors(truth, guess, where, schema)
+            first = f"{name}: mean {error.mean():.3f}, {time.perf_counter() - started:.0f} s in all"
+            found = {"errors": error.to_dict(), "lines": [first, *said]}
+            if kept is not None:
+                kept.write_text(json.dumps(found), encoding="utf-8")
+        results[name] = pd.Series(found["errors"])
+        lines.extend(found["lines"])
+        print(*found["lines"], sep="\n", flush=True)
+
+    def fitted(model: str) -> Estimator:
+        kept = asked.keep / f"{seed} {model}" if asked.keep else None
+        if kept is not None and kept.exists():
+            return load(kept)
+        name, *settings = model.split(":")
+        given = {key: float(value) if "." in value else int(value) for key, value in (s.split("=") for s in settings)}
+        found = Estimator(name, settings=given, schema=infer_schema(holes, kinds=_kinds(schema)), seed=seed).fit(holes)
+        if kept is not None:
+            found.save(kept)
+        return found
+
+    def filled(model: str, calibrate: bool) -> tuple[pd.DataFrame, list[str]]:
+        found = fitted(model)
+        guess = coded(found.impute(holes, calibrate=calibrate), schema)
+        draws = [coded(d, schema) for d in found.impute(holes, draws=DRAWS, calibrate=calibrate)]
+        chosen = [", ".join(f"{name} = {value}" for name, value in found.chosen_.items())] if found.chosen_ else []
+        return guess, ["    " + line for line in [*chosen, *told(calibration(truth, draws, where, schema, seed))]]
+
+    if seed in asked.one_hot:
+        judge("ridge, one-hot", lambda: (ridge(codes, schema, seed), []))
+    judge("ridge, codes", lambda: (ridge_on_codes(codes, schema, seed), []))
+    if seed in asked.forest:
+        judge("forest", lambda: (forest(codes, schema, seed), []))
+    for model in asked.models:
+        judge(model, lambda model=model: filled(model, False))
+        if model in asked.calibrate:
+            judge(f"{model}, calibrated", lambda model=model: filled(model, True))
+    return results, lines
+
+
+def summary(results: dict[int, dict[str, pd.Series]]) -> list[str]:
+    """The mean error of everything over the seeds, and how far each model is below the best of the first peer."""
+    means = pd.DataFrame({seed: {name: e.mean() for name, e in found.items()} for seed, found in results.items()})
+    peer = means.loc[[name for name in means.index if name.startswith("ridge")]].min()
+    lines = ["mean over columns, by seed:", "", means.round(3).to_string(na_rep="-"), ""]
+    for name in means.index:
+        if name.startswith(("ridge", "forest")) or len(peer) < 2:
+            continue
+        d = (means.loc[name] - peer).dropna()
+        lines.append(f"{name} less the better ridge: {d.mean():+.4f} ± {d.std() / np.sqrt(len(d)):.4f}")
+    return lines
 
 
 def main() -> None:
+    def names(text: str) -> list[str]:
+        return [name for name in text.split(",") if name]
+
+    def seeds(text: str) -> list[int]:
+        return [int(seed) for seed in names(text)]
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table")
     parser.add_argument("--columns")
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--hide", type=float, default=0.2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-m", "--models", default="mixture,chain,vae")
+    parser.add_argument("--seeds", type=seeds, default=[0])
+    parser.add_argument("-m", "--models", type=names, default=["mixture", "chain", "vae"])
+    parser.add_argument("--calibrate", type=names, default=[], help="models whose draws are calibrated too")
+    parser.add_argument("--forest", type=seeds, default=[0], help="seeds with the forest imputer")
+    parser.add_argument("--one-hot", type=seeds, default=[0], help="seeds with the ridge of one-hot levels")
     parser.add_argument("--ignore", action="append", default=[])
+    parser.add_argument("--keep", type=Path, help="a folder for what was fitted and measured, which is not done again")
     parser.add_argument("-o", "--output", type=Path)
     asked = parser.parse_args()
+    if asked.keep is not None:
+        asked.keep.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
-    frame = read_table(asked.table, columns=asked.columns)
-    frame = frame.sample(min(asked.rows, len(frame)), random_state=asked.seed).reset_index(drop=True)
-    schema = infer_schema(frame, ignore=asked.ignore)
-    frame = frame[list(schema.names)]
-    schema = infer_schema(frame)
-    holes, where = hide(frame, asked.hide, asked.seed)
-    truth, codes = coded(frame, schema), coded(holes, schema)
-    results: dict[str, pd.Series] = {}
-    lines: list[str] = []
-
-    def judge(name: str, run: Callable[[], pd.DataFrame]) -> None:
-        started = time.perf_counter()
-        results[name] = errors(truth, run(), where, schema)
-        seconds = time.perf_counter() - started
-        lines.append(f"{name}: mean {results[name].mean():.3f}, {seconds:.0f} s")
-        print(lines[-1], flush=True)
-
-    judge("ridge, one-hot", lambda: ridge(codes, schema, asked.seed))
-    judge("ridge, codes", lambda: ridge_on_codes(codes, schema, asked.seed))
-    judge("forest", lambda: forest(codes, schema, asked.seed))
-    for model in asked.models.split(","):
-        fitted = fit(model, holes, schema=infer_schema(holes, kinds=_kinds(schema)), seed=asked.seed)
-        judge(model, lambda fitted=fitted: coded(fitted.impute(holes), schema))
-        draws = [coded(d, schema) for d in fitted.impute(holes, draws=DRAWS)]
-        p = calibration(truth, draws, where, schema, asked.seed)
-        lines.append(f"{model}: calibrated at 1% in {(p > 0.01).sum()} of {len(p)} numbers (p {p.round(3).to_dict()})")
-        print(lines[-1], flush=True)
-    table = pd.DataFrame(results)
-    table.loc["mean"] = table.mean()
-    print(table.round(3).to_string())
-    if asked.output is not None:
-        title = f"{Path(asked.table).name}: {len(frame)} rows, {asked.hide:.0%} of the cells hidden, seed {asked.seed}"
-        asked.output.write_text("\n".join([title, "", *lines, "", table.round(3).to_string(), ""]), encoding="utf-8")
+    whole = read_table(asked.table, columns=asked.columns)
+    results: dict[int, dict[str, pd.Series]] = {}
+    text = [f"{Path(asked.table).name}: {asked.hide:.0%} of the cells hidden", ""]
+    for seed in asked.seeds:
+        results[seed], lines = one_seed(whole, asked, seed)
+        text += [*lines, ""]
+        table = pd.concat([pd.DataFrame(found) for found in results.values()]).groupby(level=0, sort=False).mean()
+        table.loc["mean"] = table.mean()
+        over = f"by column, mean of {len(results)} seeds:" if len(results) > 1 else "by column:"
+        end = [*summary(results), "", over, "", table.round(3).to_string(), ""]
+        if asked.output is not None:  # after every seed, so that an end in between loses little
+            asked.output.write_text("\n".join([*text, *end]), encoding="utf-8")
+    print("\n".join(end))
 
 
 def _kinds(schema: Schema) -> dict[str, str]:

@@ -1,10 +1,14 @@
 """A table larger than memory would like: fit, score and draw part by part, with the peak memory of each process.
 
-    python -m benchmarks.streaming [FOLDER] [--rows 20000000] [--steps 0] [-o benchmarks/results]
+    python -m benchmarks.streaming [FOLDER] [--rows 20000000] [--equal 200000] [--only-equal] [-o benchmarks/results]
 
 Makes `rows` x 12 mixed columns as Parquet in FOLDER (kept, and used again), then runs the command line in processes of
-its own: one pass of `mixture` and of `vae`, the score of all rows, and as many draws. Quality: the same held-out rows
-under the streamed fit and under a fit of a subsample in memory.
+its own: one pass of `mixture` and of `vae`, the score of all rows, and as many draws. Beside it the same held-out rows
+under a fit of a subsample in memory, of other rows and other steps.
+
+Whether streaming costs anything is what `equal` rows tell: the same rows, read part by part and held in memory, under
+the same codec, validation rows, batches in size and steps in number; held-out rows paired, three seeds. Its results
+are a file of their own.
 """
 
 from __future__ import annotations
@@ -23,6 +27,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from zoo.estimator import Estimator
+from zoo.table.codec import Codec
+from zoo.table.infer import infer_schema
+from zoo.table.split import split
+from zoo.table.stream import SOME, Stream
+
 GROUP = 500_000
 # every process takes the machine for one with 2 GiB of free memory
 MODELS = {
@@ -30,6 +40,9 @@ MODELS = {
     "vae": ["--set", "dim=4", "--set", "fit.epochs=1", "--set", "fit.batch=4096", "--set", "fit.patience=0"],
 }
 HELD = 50_000
+STEPS = {"fit.steps": 1000, "fit.batch": 1024, "fit.patience": 0, "fit.keep": "last"}
+EQUAL = {"mixture": {"components": 8, **STEPS}, "vae": {"dim": 4, **STEPS}}
+SEEDS, EQUAL_GROUP, EQUAL_HELD, PARTICLES = (0, 1, 2), 20_000, 20_000, 20
 
 
 def part(rng: np.random.Generator, n: int) -> pd.DataFrame:
@@ -60,12 +73,12 @@ def part(rng: np.random.Generator, n: int) -> pd.DataFrame:
     return frame
 
 
-def make(path: Path, rows: int) -> None:
+def make(path: Path, rows: int, group: int = GROUP) -> None:
     """Write the table, a row group at a time."""
     rng = np.random.default_rng(0)
     writer = None
-    for begin in range(0, rows, GROUP):
-        table = pa.Table.from_pandas(part(rng, min(GROUP, rows - begin)), preserve_index=False)
+    for begin in range(0, rows, group):
+        table = pa.Table.from_pandas(part(rng, min(group, rows - begin)), preserve_index=False)
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table.cast(writer.schema))
     assert writer is not None
@@ -93,13 +106,76 @@ main()
 """
 
 
+# ---- the same rows, streamed and in memory
+
+
+def equal(model: str, table: Path, held: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Log-likelihood of the held rows after a streamed fit and after one in memory."""
+    stream, whole = Stream.of(table), pd.read_parquet(table)
+    some = stream.some(SOME, seed)
+    parts = split(len(some), seed, test=False)
+    train, validation = some.iloc[parts.train], some.iloc[parts.validation]
+    schema, rest = infer_schema(some), stream.leaving_out(validation.index.to_numpy())
+    codec = Codec.fit(schema, train)
+    fitted = [Estimator(model, settings=EQUAL[model], seed=seed, device="cpu") for _ in range(2)]
+    fitted[0].fit_parts(train, validation, schema, codec, stream=rest)
+    fitted[1].fit_parts(whole.drop(index=validation.index), validation, schema, codec)
+    steps = [one.fitted_.steps for one in fitted]
+    assert steps[0] == steps[1] == EQUAL[model]["fit.steps"], steps
+    streamed, in_memory = (one.log_likelihood(held, PARTICLES).log_likelihood for one in fitted)
+    return streamed, in_memory
+
+
+def compare_equal(folder: Path, rows: int) -> list[str]:
+    """The lines of the comparison; what was measured is kept in the folder, and not measured again."""
+    table = folder / f"equal-{rows}.parquet"
+    if not table.exists():
+        make(table, rows, EQUAL_GROUP)
+    held = part(np.random.default_rng(1), EQUAL_HELD)
+    lines = [
+        f"{rows:,} rows x 12 columns in row groups of {EQUAL_GROUP:,}: the same rows read part by part and held in",
+        f"memory, {STEPS['fit.steps']} steps of {STEPS['fit.batch']} rows; {EQUAL_HELD:,} held-out rows. The standard",
+        "error of a difference is that of its paired rows; that of the mean is between seeds, each with other batches.",
+        "",
+        "| model | seed | streamed | in memory | difference |",
+        "|---|---|---|---|---|",
+    ]
+    for model in EQUAL:
+        means = []
+        for seed in SEEDS:
+            kept = folder / f"equal-{rows}-{model}-{seed}.npy"
+            if not kept.exists():
+                np.save(kept, np.stack(equal(model, table, held, seed)))
+            streamed, in_memory = np.load(kept)
+            difference = streamed - in_memory
+            means.append(difference.mean())
+            number = f"{means[-1]:+.4f} ± {difference.std() / np.sqrt(len(held)):.4f}"
+            lines.append(f"| {model} | {seed} | {streamed.mean():.4f} | {in_memory.mean():.4f} | {number} |")
+            print(lines[-1], flush=True)
+        error = np.std(means, ddof=1) / np.sqrt(len(means))
+        lines.append(f"| {model} | mean | | | {np.mean(means):+.4f} ± {error:.4f} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", default="runs/streaming", type=Path)
     parser.add_argument("--rows", type=int, default=20_000_000)
+    parser.add_argument("--equal", type=int, default=200_000, help="rows of the comparison with equal steps")
+    parser.add_argument("--only-equal", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
+    lines = compare_equal(asked.folder, asked.equal)
+    if asked.output is not None:
+        (asked.output / "streaming-equal.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not asked.only_equal:
+        measure(asked)
+
+
+def measure(asked: argparse.Namespace) -> None:
+    """Seconds, peak memory and quality of the large table."""
     table, held = asked.folder / f"table-{asked.rows}.parquet", asked.folder / "held.parquet"
     if not table.exists():
         make(table, asked.rows)

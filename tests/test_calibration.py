@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from test_cli import worked, zoo
 
 from zoo.estimator import Estimator
 from zoo.evaluate.calibration import _moved
@@ -62,6 +65,15 @@ def test_draws_of_a_wrong_model_are_put_right(rounded: bool) -> None:
     plain, guess = model.impute(frame, spread=True)[1], model.impute(frame, spread=True, calibrate=True)[1]
     narrow = guess["b"].median() / plain["b"].median()
     assert 0.2 < narrow < 0.95  # the middle of the draws is narrower, their ends stay
+
+
+def test_the_command_line_gives_what_python_gives(tmp_path: Path) -> None:
+    frame = holed(0.5 * np.random.default_rng(2).normal(size=N))[0].head(60)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    Estimator("gaussian", device="cpu").fit(frame).save(tmp_path / "run")
+    worked(zoo("impute", tmp_path / "run", tmp_path / "t.csv", "--draws", 2, "--calibrate", "-o", tmp_path / "d.csv"))
+    expected = Estimator.load(tmp_path / "run").impute(tmp_path / "t.csv", draws=2, calibrate=True)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "d.csv")["b"], pd.concat(expected)["b"], rtol=1e-12)
 
 
 def test_right_ranks_move_nothing() -> None:
