@@ -1,6 +1,7 @@
 """Held-out density of mixtures: zoo beside scikit-learn, and factored covariances beside full ones, on the same rows.
 
-    python -m benchmarks.density [TABLE ...] [--seeds 0 1 2] [--models gmm,mfa,mppca] [--data FOLDER] [-o FOLDER]
+    python -m benchmarks.density [TABLE ...] [--seeds 0 1 2] [--models gmm,mfa,mppca] [--components K] [--data FOLDER]
+                                [-o FOLDER]
 
 Rows are split 80/10/10 (seed 0; bsds300 has parts of its own) into training, validation and test rows, columns
 standardised by the training rows. A column on a lattice is dequantised once, for all sides: uniform noise of a cell.
@@ -112,13 +113,13 @@ class Result:
     tried: tuple[int, ...] = ()
 
 
-def peer(parts: Parts, seed: int, least: tuple[int, ...]) -> Result:
+def peer(parts: Parts, seed: int, least: tuple[int, ...], grid: tuple[int, ...] = GRID) -> Result:
     """scikit-learn, on the grid as far as at least `least`."""
     train, validation, test = (x.to_numpy() for x in (parts.train, parts.validation, parts.test))
     started = time.process_time()
     best, kept, worse = -np.inf, None, 0
     tried = []
-    for k in GRID:
+    for k in grid:
         if worse >= 2 and k not in least:
             break
         tried.append(k)
@@ -166,16 +167,19 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", default=list(dict.fromkeys(TABLES + FACTORED)))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--models", default="gmm,mfa,mppca")
+    parser.add_argument("--components", type=int, help="of gmm on both sides, in place of the grid")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("-o", "--output", type=Path)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    lines = measured(asked.tables, asked.models.split(","), asked.seeds, asked.data, asked.output)
+    lines = measured(asked.tables, asked.models.split(","), asked.seeds, asked.data, asked.output, asked.components)
     if asked.output is not None:
         (asked.output / "density.md").write_text(document(lines), encoding="utf-8")
 
 
-def measured(tables: list[str], models: list[str], seeds: list[int], data: Path, output: Path | None) -> list[Line]:
+def measured(
+    tables: list[str], models: list[str], seeds: list[int], data: Path, output: Path | None, told: int | None
+) -> list[Line]:
     """A line for each table, model and seed; those of earlier calls with this output folder are kept."""
     file = None if output is None else output / "density.json"
     lines: list[Line] = json.loads(file.read_text()) if file is not None and file.exists() else []
@@ -187,16 +191,19 @@ def measured(tables: list[str], models: list[str], seeds: list[int], data: Path,
         )  # imports
         for seed in seeds:
             base: Result | None = None
-            for model, settings in _asked(name, models):
+            for model, settings in _asked(name, models, told):
                 found = ours(model, parts, seed, settings)
                 other, line = base, _line(found, parts.jacobian)
                 if model == "gmm":
                     base = found
-                    other = peer(parts, seed, found.tried) if name in TABLES else None
+                    other = (
+                        peer(parts, seed, found.tried, GRID if told is None else (told,)) if name in TABLES else None
+                    )
                 if other is not None:
                     line |= {f"other {key}": value for key, value in _line(other, parts.jacobian).items()}
                     line["difference"], line["error"] = paired(found.rows, other.rows)
                 line |= {"table": name, "rows": shape, "columns": parts.test.shape[1], "model": model, "seed": seed}
+                line |= {"told": told} if told is not None and model == "gmm" else {}
                 print(line, flush=True)
                 lines = [old for old in lines if _key(old) != _key(line)] + [line]
                 if file is not None:
@@ -204,17 +211,25 @@ def measured(tables: list[str], models: list[str], seeds: list[int], data: Path,
     return lines
 
 
-def _asked(name: str, models: list[str]) -> list[tuple[str, dict[str, Any]]]:
+def _asked(name: str, models: list[str], told: int | None) -> list[tuple[str, dict[str, Any]]]:
     """The models of a table with their settings."""
-    out: list[tuple[str, dict[str, Any]]] = [("gmm", {})] if "gmm" in models else []
+    out: list[tuple[str, dict[str, Any]]] = (
+        [("gmm", {} if told is None else {"components": told})] if "gmm" in models else []
+    )
     for model, pairs in FACTORS.get(name, {}).items():
         out += [(model, {"components": k, "dim": dim}) for k, dim in pairs if model in models]
     return out
 
 
-def _key(line: Line) -> tuple[str, str, str, int]:
+def _key(line: Line) -> tuple[str, str, str, int, int]:
     """One of each is kept; that of a model that chooses for itself does not depend on what it chose."""
-    return line["table"], line["model"], "" if line["model"] == "gmm" else line["chosen"], line["seed"]
+    return (
+        line["table"],
+        line["model"],
+        "" if line["model"] == "gmm" else line["chosen"],
+        line.get("told", 0),
+        line["seed"],
+    )
 
 
 def _line(result: Result, jacobian: float) -> Line:
@@ -234,11 +249,14 @@ def document(lines: list[Line]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     missed, seconds, others = [], 0.0, 0.0
-    for name in TABLES:
-        mine = [line for line in lines if line["table"] == name and line["model"] == "gmm"]
+    full = [line for line in lines if line["model"] == "gmm"]
+    for name, told in sorted({(line["table"], line.get("told", 0)) for line in full}, key=lambda x: (x[1], x[0])):
+        mine = [line for line in full if (line["table"], line.get("told", 0)) == (name, told)]
+        mine = [line for line in mine if "difference" in line]
+        where = f"{name}, K told" if told else name
         for line in sorted(mine, key=_seed):
             out.append(
-                f"| {name} | {line['rows']} x {line['columns']} | {line['seed']} "
+                f"| {where} | {line['rows']} x {line['columns']} | {line['seed']} "
                 f"| {line['value']:.3f} ({line['chosen']}) | {line['other value']:.3f} ({line['other chosen']}) "
                 f"| {line['difference']:+.3f} ± {line['error']:.3f} "
                 f"| {line['seconds']:.1f} | {line['other seconds']:.1f} "
@@ -251,10 +269,10 @@ def document(lines: list[Line]) -> str:
             for key in ("value", "other value", "difference", "error", "seconds", "other seconds")
         )
         seconds, others = seconds + s, others + p
-        missed += [name] if d < -2 * e else []
+        missed += [where] if d < -2 * e else []
         if len(mine) > 1:
             out.append(
-                f"| {name} | | mean | {v:.3f} | {o:.3f} | {d:+.3f} ± {e:.3f} | {s:.1f} | {p:.1f} | {s / p:.2f} |"
+                f"| {where} | | mean | {v:.3f} | {o:.3f} | {d:+.3f} ± {e:.3f} | {s:.1f} | {p:.1f} | {s / p:.2f} |"
             )
     below = f"More than two standard errors below: {', '.join(missed)}." if missed else "None is two errors below."
     out += [

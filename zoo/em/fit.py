@@ -19,7 +19,7 @@ from zoo.em.data import Data, Theta
 from zoo.em.factors import factored
 from zoo.em.moves import split_and_merge
 from zoo.em.seeds import seeds
-from zoo.em.steps import ROUGH, climb, log_joint_of, m_step, mean_log, raced, statistics
+from zoo.em.steps import COARSE, ROUGH, climb, log_joint_of, m_step, mean_log, raced, statistics
 from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000
@@ -154,11 +154,13 @@ def _climbed(data: Data, components: int, restarts: int, keep: int, moves: bool)
     theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
     theta, score = raced(small, theta, (restarts, 6), (max(keep, restarts // 2), 10))
     full = data.imputed().prepared()
-    theta, score = raced(full, theta.best(score, keep), (keep, 6), (1, 200), share=ROUGH)
+    moves_follow = moves and components > 2
+    share = COARSE if moves_follow else ROUGH
+    theta, score = raced(full, theta.best(score, keep), (keep, 6), (1, 200), share=share)
     again = 0
     if moves:
         before = _placeless(full, theta)
-        if components > 2 or before:  # two components have nothing to exchange but a place
+        if moves_follow or before:  # two components have nothing to exchange but a place
             theta, score = split_and_merge(small, full, theta, score.amax())
             again = max(0, before - _placeless(full, theta)) if before else 0
     if data.needs_patterns:

@@ -13,8 +13,9 @@ from zoo.rows.gaussian import gaps, marginal_log_prob
 
 FASTER = 1.1
 """Steps of EM grow by it as long as they help. Salakhutdinov & Roweis 2003."""
-ROUGH, FINE = 3e-3, 5e-5
-"""A climb is over when an iteration gains less than this share of what estimating costs: to compare, to return."""
+COARSE, ROUGH, FINE = 2e-2, 3e-3, 5e-5
+"""A climb is over when an iteration gains less than this share of what estimating costs: to be moved from, to compare,
+to return."""
 
 
 def climb(data: Data, theta: Theta, iterations: int, share: float = FINE) -> tuple[Theta, Tensor]:
