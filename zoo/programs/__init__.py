@@ -29,5 +29,6 @@ NAMES = {
     "ladder": "zoo.programs.ladder:Ladder",
     "circuit": "zoo.programs.circuit:Circuit",
     "chain": "zoo.programs.chain:Chain",
+    "diffusion": "zoo.programs.diffusion:Diffusion",
     "spline-flow": "zoo.programs.flow:spline_flow",
 }
