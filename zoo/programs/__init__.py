@@ -30,5 +30,6 @@ NAMES = {
     "circuit": "zoo.programs.circuit:Circuit",
     "chain": "zoo.programs.chain:Chain",
     "diffusion": "zoo.programs.diffusion:Diffusion",
+    "score": "zoo.programs.score:Score",
     "spline-flow": "zoo.programs.flow:spline_flow",
 }

@@ -54,7 +54,7 @@ class Denoiser(nn.Module):
         self.coordinates = scores.width
         sizes = () if scores.levels else scores.sizes
         flat = [(b, k) for b, size in enumerate(sizes) for k in range(size)]
-        self.shape = (len(sizes), scores.most if sizes else 0)
+        self.shape = (len(sizes), 0 if scores.levels else scores.most)
         self.register_buffer("flat", torch.tensor([b * self.shape[1] + k for b, k in flat]).long(), persistent=False)
         self.register_buffer("owners", torch.tensor(scores.owners).long(), persistent=False)
         self.register_buffer(

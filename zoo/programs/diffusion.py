@@ -99,8 +99,7 @@ class Diffusion(nn.Module):
         a = self.angles[t]
         noise = torch.randn_like(coded.u)
         u = a.cos()[:, None] * coded.u + a.sin()[:, None] * noise
-        x = multinomial.pick(multinomial.forget(self._hot(coded.codes), keep(a), self._share))
-        return u, x, noise
+        return u, self._hot(multinomial.forgotten(coded.codes, keep(a), self._share)), noise
 
     def _shown(self, coded: Scored, u: Tensor, x: Tensor, told: Told) -> tuple[Tensor, Tensor]:
         """What the network may read: noise where a column is noise, the row where it is clean, else nothing."""

@@ -25,6 +25,14 @@ def forget(x: Tensor, keep: Tensor, share: Tensor) -> Tensor:
     return keep * x + (1 - keep) * share
 
 
+def forgotten(codes: Tensor, keep: Tensor, share: Tensor) -> Tensor:
+    """Levels drawn at t given those of x_0 (n, B)."""
+    place = torch.rand(codes.shape, dtype=torch.float64, device=codes.device)
+    other = torch.searchsorted(share.cumsum(-1), place.T.contiguous()).T.clamp(max=max(share.shape[-1] - 1, 0))
+    stays = torch.rand(codes.shape, dtype=torch.float64, device=codes.device) < keep[:, None]
+    return torch.where(stays, codes, other)
+
+
 def likelihood(x_t: Tensor, keep: Tensor, share: Tensor) -> Tensor:
     """q(x_t | x_0) for every x_0 (n, B, L)."""
     keep, at = keep[:, None, None], (x_t * share).sum(-1, keepdim=True)

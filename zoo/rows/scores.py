@@ -77,7 +77,7 @@ class NormalScores(nn.Module):
         self.register_buffer("tail", torch.ones(len(columns), dtype=torch.float64))
         self.register_buffer("atom_bin", torch.zeros(len(columns), atoms, dtype=torch.long))
         self.sizes = (2,) * len(schema.binary) + tuple(c.n_logits for c in schema.categorical)
-        self.most = max(self.sizes, default=0)
+        self.most = max(self.sizes, default=1)
         shares = torch.zeros(len(self.sizes), self.most, dtype=torch.float64)
         for b, levels_ in enumerate(self.sizes):
             shares[b, :levels_] = 1 / levels_
