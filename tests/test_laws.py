@@ -63,6 +63,12 @@ def likely(model: Model) -> Model:
     return model
 
 
+def says(model: Model) -> bool:
+    """Whether the program makes its number itself: a bound or an estimate row by row, not of the density that it draws
+    by, which its own tests hold against closed forms."""
+    return hasattr(model.program, "log_prob")
+
+
 def log_p(model: Model, rows: Rows, particles: int | None = None, seed: int = 0) -> np.ndarray:
     return score(model, rows, particles, seed).log_likelihood
 
@@ -213,6 +219,8 @@ def test_a_density_integrates_to_one(name, on_grid, fitted):
     total = np.exp(log_density).sum() * area
     if fitted(name, "pair").bound() == "exact":
         assert total == pytest.approx(1.0, abs=1e-2)
+    elif says(fitted(name, "pair")):  # a bound may be loose after a few steps, but not too high
+        assert 0.3 < total <= 1.03
     else:  # exp of a bound is an unbiased estimate of the density, cell by cell, and its errors average out
         assert 0.9 < total <= 1.02
 
@@ -231,6 +239,9 @@ def test_masses_sum_to_one(name, fitted, levels):
     assert (masses > 0).all()
     if scores.bound == "exact":
         assert masses.sum() == pytest.approx(1.0, abs=1e-6)  # weights of clusters are float32
+    elif says(model):
+        error = np.sqrt(np.square(masses * scores.monte_carlo).sum())
+        assert 0.3 < masses.sum() <= 1.01 + 5 * error
     else:  # failure rate 6e-7
         error = np.sqrt(np.square(masses * scores.monte_carlo).sum())
         assert masses.sum() == pytest.approx(1.0, abs=5 * error + 1e-9)
@@ -251,7 +262,9 @@ def test_a_rounded_column_has_masses(name, table, column, fitted):
     masses = np.exp(scores.log_likelihood) * step
     # 0.001 of a heavy tail may lie beyond; failure rate 6e-7 where the number is a bound
     error = np.sqrt(np.square(masses * scores.monte_carlo).sum())
-    if any(isinstance(density, Dense | Joint) for density in model.sites.observed.values()):
+    if says(model):
+        assert 0.3 < masses.sum() < 1.01 + 5 * error
+    elif any(isinstance(density, Dense | Joint) for density in model.sites.observed.values()):
         assert 0.9 - 5 * error < masses.sum() < 1 + 2e-3 + 5 * error
     else:
         assert masses.sum() == pytest.approx(1.0, abs=2e-3 + 5 * error)
@@ -263,8 +276,8 @@ def test_a_rounded_column_has_masses(name, table, column, fitted):
 @every_flow_too
 def test_samples_agree_with_the_density(name, on_grid, fitted):
     """The mean log p of a model's samples is its negative entropy, integrated on the grid. Failure rate 6e-5."""
+    model = density_of_draws(fitted(name, "pair"))
     log_density, area = on_grid(name)
-    model = fitted(name, "pair")
     x = posterior.sample(model, 4000, seed=3)
     drawn = log_p(model, model.rows(model.codec.decode(x)), 100)
     entropy = -(np.exp(log_density) * log_density).sum() * area
@@ -272,6 +285,13 @@ def test_samples_agree_with_the_density(name, on_grid, fitted):
     # the slack is the grid's; a bound is a noisy density on both sides
     slack = 0.01 if model.bound() == "exact" else 0.03
     assert drawn.mean() == pytest.approx(-entropy, abs=4 * error + slack)
+
+
+def density_of_draws(model: Model) -> Model:
+    """The model, where its number is the density that it draws by."""
+    if says(likely(model)):
+        pytest.skip("its number is a bound or an estimate, not the density that it draws by")
+    return model
 
 
 def chi_square(observed: np.ndarray, expected: np.ndarray) -> float:
@@ -287,7 +307,7 @@ def chi_square(observed: np.ndarray, expected: np.ndarray) -> float:
 
 @every
 def test_samples_of_levels_come_as_often_as_their_masses_say(name, fitted):
-    model = likely(fitted(name, "levels"))
+    model = density_of_draws(fitted(name, "levels"))
     cells = pd.DataFrame(
         list(itertools.product(["no", "yes"], ["x", "y", "z", "<unseen>"])), columns=["answer", "letter"]
     )
@@ -304,7 +324,7 @@ def test_samples_of_levels_come_as_often_as_their_masses_say(name, fitted):
 @pytest.mark.parametrize("column", ["height", "count", "smoker", "colour"])
 def test_samples_of_a_column_agree_with_its_marginal(name, column, fitted):
     """Frequencies of one column's draws against its marginal: the density with every other cell missing."""
-    model = likely(fitted(name, "mixed"))
+    model = density_of_draws(fitted(name, "mixed"))
     order = getattr(getattr(model.program, "conditionals", model.program), "order", [0])
     if model.pattern_wise and column != model.schema.names[order[0]]:
         pytest.skip("with missing cells the density is not the marginal of the joint")

@@ -138,7 +138,8 @@ class Model(nn.Module):
     @property
     def pattern_wise(self) -> bool:
         """True where rows with missing cells get a density for each pattern, not the marginal of one joint."""
-        return any(isinstance(density, Chain | Joint) for density in self.sites.observed.values())
+        chained = any(isinstance(density, Chain | Joint) for density in self.sites.observed.values())
+        return chained or getattr(self.program, "pattern_wise", False)
 
     @property
     def verbs(self) -> list[str]:

@@ -11,5 +11,6 @@ with it), `agreement(model, rows)` (a scalar instead of `validate`: how well dra
 NAMES = {
     "elbo": "zoo.objectives.elbo:Elbo",
     "iwae": "zoo.objectives.elbo:Iwae",
+    "denoising": "zoo.objectives.denoising:Denoising",
     "reconstruction": "zoo.objectives.reconstruction:Reconstruction",
 }

@@ -32,4 +32,6 @@ NAMES = {
     "chain": "zoo.programs.chain:Chain",
     "flow": "zoo.programs.flow:flow",
     "flow-mixture": "zoo.programs.flow_mixture:FlowMixture",
+    "diffusion": "zoo.programs.diffusion:Diffusion",
+    "score": "zoo.programs.score:Score",
 }

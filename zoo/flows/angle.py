@@ -1,0 +1,73 @@
+"""The flow from rows to noise, over an angle: u = cos(a) x + sin(a) e moves with v = cos(a) e - sin(a) x.
+
+    du/da = E[v | u, a],    log p(u_0) = log phi(u_pi/2) + integral of div E[v | u, a] da       # Song et al. 2021
+
+Every Gaussian process of noise is this one at another length and pace, and so is its flow: processes differ in what
+amounts of noise they are fitted at, and how closely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+"""(u (n, C), angle (n,)) -> (n, C)"""
+Rate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""The velocity and its divergence (n,)."""
+BEND = 7.0
+"""How much closer steps lie where there is little noise. Karras et al. 2022."""
+
+
+def ladder(first: float, last: float, steps: int) -> Tensor:
+    """Angles (steps + 1,) from `first` up to `last`, closer together where there is little noise."""
+    ends = torch.tensor([first, last], dtype=torch.float64).tan() ** (1 / BEND)
+    return (ends[0] + (ends[1] - ends[0]) * torch.linspace(0, 1, steps + 1, dtype=torch.float64)).pow(BEND).atan()
+
+
+def move(velocity: Velocity, u: Tensor, angles: Tensor) -> Tensor:
+    """u moved along angles by Heun's method."""
+    for a, b in zip(angles[:-1], angles[1:], strict=True):
+        here, there = a.expand(len(u)), b.expand(len(u))
+        v = velocity(u, here)
+        u = u + (b - a) / 2 * (v + velocity(u + (b - a) * v, there))
+    return u
+
+
+def measure(rate: Rate, u: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
+    """(u at the last angle, the integral of the divergence (n,)), by the classical Runge-Kutta method."""
+    total = torch.zeros(len(u), dtype=torch.float64, device=u.device)
+    for a, b in zip(angles[:-1], angles[1:], strict=True):
+        h, here, there, middle = b - a, a.expand(len(u)), b.expand(len(u)), ((a + b) / 2).expand(len(u))
+        v1, d1 = rate(u, here)
+        v2, d2 = rate(u + h / 2 * v1, middle)
+        v3, d3 = rate(u + h / 2 * v2, middle)
+        v4, d4 = rate(u + h * v3, there)
+        u = u + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
+        total = total + h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
+    return u, total
+
+
+def exact(velocity: Velocity, copies: int) -> Rate:
+    """The divergence as the sum of its C parts; `velocity` is called on the rows `copies` = C times over."""
+
+    def rate(u: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+        n = len(u)
+        tangent = torch.eye(copies, dtype=u.dtype, device=u.device).repeat_interleave(n, 0)
+        many, at = u.repeat(copies, 1), angle.repeat(copies)
+        v, slope = torch.func.jvp(lambda y: velocity(y, at), (many,), (tangent,))
+        return v[:n], (slope * tangent).sum(-1).unflatten(0, (copies, n)).sum(0)
+
+    return rate
+
+
+def guessed(velocity: Velocity, probe: Tensor) -> Rate:
+    """The divergence as e'Je for a random sign of each coordinate, `probe` (n, C): unbiased. Hutchinson 1990."""
+
+    def rate(u: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+        v, slope = torch.func.jvp(lambda y: velocity(y, angle), (u,), (probe,))
+        return v, (slope * probe).sum(-1)
+
+    return rate

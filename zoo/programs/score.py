@@ -1,0 +1,202 @@
+"""Diffusion in continuous time: the score of noisy rows, or the flow that carries noise to rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.flows.angle import exact, guessed, ladder, measure, move
+from zoo.networks.residual import Residual
+from zoo.programs.denoiser import UNTOLD, Denoiser, Told, partly, spread_out
+from zoo.rows.rows import Rows
+from zoo.rows.scores import Marginals, NormalScores, log_phi
+from zoo.table.schema import Schema
+
+Path = Literal["ve", "vp", "line"]
+LEAST, MOST = 0.01, 20.0
+"""Noise to signal of an exploding process, where scores have a spread of one."""
+BETA = 0.1, 20.0
+ENDS = 1e-3
+SNR = 0.16
+
+
+class Score(nn.Module):
+    """u_t = signal(t) u + noise(t) e;  the network tells v = cos(a) e - sin(a) u,  tan(a) = noise / signal
+
+    Numbers and levels are normal scores u (zoo.rows.scores), so that rows of independent columns are standard Normal
+    at any noise, and v is then zero. The score of noisy rows is -E[e | u_t] / noise. Song et al. 2021; Lipman et al.
+    2023.
+
+    path       "ve": noise grows from 0.01 to 20, signal stays; "vp": signal falls, their squares sum to one; "line":
+               noise = t, signal = 1 - t, whose flow is straight where a row has one noise
+    sampler    "sde": the reverse process, Euler-Maruyama in the path's own time; "pc": with a step of Langevin after
+               each; "ode": the flow, by Heun's method
+    walk       steps of a draw
+    solver     steps of the flow whose log-likelihood is taken, classical Runge-Kutta
+    trace      columns' coordinates up to which the flow's divergence is exact; above, one random probe an estimate
+    marginals, hide, guidance   as in zoo.programs.diffusion
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        network: Callable[[int, int], nn.Module] = Residual,
+        path: Path = "vp",
+        sampler: Literal["sde", "pc", "ode"] = "sde",
+        walk: int = 200,
+        solver: int = 24,
+        trace: int = 12,
+        marginals: Marginals = "scores",
+        hide: float = 0.2,
+        guidance: float = 1.0,
+    ):
+        super().__init__()
+        self.schema, self.path, self.sampler, self.walk = schema, path, sampler, walk
+        self.solver, self.trace, self.hide, self.guidance = solver, trace, hide, guidance
+        self.scores = NormalScores(schema, marginals, levels=True)
+        self.denoiser = Denoiser(schema, self.scores, network)
+
+    pattern_wise = True
+
+    def initialise(self, rows: Rows) -> bool:
+        self.scores.fit(rows)
+        return False
+
+    def bound(self, complete: bool) -> str:
+        return "estimate"
+
+    # ---- what is fitted
+
+    def loss(self, rows: Rows) -> Tensor:
+        """Of each row (n,): mean over columns of the squared error of the noise (ve, vp) or of the flow (line)."""
+        assert rows.cells is not None
+        coded, seen = self.scores.encode(rows), rows.cells.seen
+        noised, clean = partly(seen, self.hide)
+        a = angle_of(self.path, spread_out(rows.n, seen.device))
+        c, s = a.cos()[:, None], a.sin()[:, None]
+        noise, owners = torch.randn_like(coded.u), self.denoiser.owners
+        there = noised[:, owners]
+        u = torch.where(there, c * coded.u + s * noise, torch.where(clean[:, owners], coded.u, 0.0))
+        tell = (torch.rand(rows.n, 1, device=seen.device) >= UNTOLD).float()
+        raw, _ = self.denoiser.read(u, _none(u), a, Told(noised, clean, rows.given), tell)
+        error = (raw - (c * noise - s * coded.u)).square()
+        # v tells the noise with cos(a) of its error, and the flow of a line with cos(a) + sin(a) of it
+        weight = 1 + (2 * a).sin() if self.path == "line" else a.cos().square()
+        return weight * torch.where(there, error, 0.0).sum(-1) / noised.shape[1]
+
+    # ---- draws
+
+    def sample(self, rows: Rows) -> Tensor:
+        every = torch.ones(rows.n, len(self.schema.modelled), dtype=torch.bool, device=rows.given.device)
+        known = torch.zeros(rows.n, self.scores.width, dtype=torch.float64, device=rows.given.device)
+        return self._decoded(self._drawn(known, Told(every, ~every, rows.given)), rows)
+
+    def complete(self, rows: Rows, draws: int) -> Tensor:
+        """The cells that are not seen, drawn given those that are (draws, n, D)."""
+        many = rows.repeat(draws)
+        assert many.cells is not None
+        told = Told(~many.cells.seen, many.cells.seen, many.given)
+        x = self._decoded(self._drawn(self.scores.encode(many).u, told), many)
+        return x.unflatten(0, (draws, rows.n))
+
+    def _decoded(self, u: Tensor, rows: Rows) -> Tensor:
+        return self.scores.decode(u, torch.zeros(rows.n, 0, device=u.device), rows.codec)
+
+    def _drawn(self, known: Tensor, told: Told) -> Tensor:
+        """Coordinates (n, C): noise taken from those that are told as noise, the others as they are."""
+        there = told.noised[:, self.denoiser.owners]
+        u = torch.where(there, torch.randn_like(known), known)
+        if self.sampler == "ode":
+            first, last = self._span
+            return move(self._velocity(told, self.guidance), u, ladder(first, last, self.walk).flip(0).to(u))
+        times = torch.linspace(1.0, 0.0, self.walk + 1, dtype=torch.float64, device=u.device)
+        angles = angle_of(self.path, times)
+        velocity = self._velocity(told, self.guidance)
+        for b, a in zip(angles[:-1], angles[1:], strict=True):
+            u = torch.where(there, self._back(u, velocity, b, a), known)
+            if self.sampler == "pc":
+                u = torch.where(there, self._settled(u, velocity, a), known)
+        a = angles[-1]
+        v = velocity(u, a.expand(len(u)))
+        return torch.where(there, a.cos() * u - a.sin() * v, known)
+
+    def _noise(self, u: Tensor, velocity: Callable[[Tensor, Tensor], Tensor], a: Tensor) -> Tensor:
+        """E[e | u]."""
+        return a.sin() * u + a.cos() * velocity(u, a.expand(len(u)))
+
+    def _back(self, u: Tensor, velocity: Callable[[Tensor, Tensor], Tensor], b: Tensor, a: Tensor) -> Tensor:
+        """One step of the reverse process from angle b to a < b, in the path's own length."""
+        noise, z = self._noise(u, velocity, b), torch.randn_like(u)
+        if self.path == "ve":
+            less = b.tan().square() - a.tan().square()
+            return a.cos() * (u / b.cos() - less / b.tan() * noise + less.sqrt() * z)
+        beta = 1 - (b.cos() / a.cos()).square()
+        return (2 - (1 - beta).sqrt()) * u - beta / b.sin() * noise + beta.sqrt() * z
+
+    def _settled(self, u: Tensor, velocity: Callable[[Tensor, Tensor], Tensor], a: Tensor) -> Tensor:
+        """One step of Langevin at angle a."""
+        step = 2 * (SNR * a.sin()).square()
+        return u - step / a.sin() * self._noise(u, velocity, a) + (2 * step).sqrt() * torch.randn_like(u)
+
+    # ---- the flow
+
+    @property
+    def _span(self) -> tuple[float, float]:
+        ends = angle_of(self.path, torch.tensor([0.0, 1.0], dtype=torch.float64))
+        return float(ends[0]), float(ends[1])
+
+    def _velocity(self, told: Told, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+        there = told.noised[:, self.denoiser.owners]
+
+        def velocity(u: Tensor, angle: Tensor) -> Tensor:
+            raw, _ = self.denoiser.guided(u, _none(u), angle, told, guidance)
+            return torch.where(there, raw, 0.0)
+
+        return velocity
+
+    def log_prob(self, rows: Rows, particles: int) -> Tensor:
+        """Estimates (particles, n) of log p in table units; all alike where nothing is drawn for them."""
+        drawn = bool(self.scores.sizes) or self.schema.has_lattice or any(c.atoms for c in self.schema.numeric)
+        if not drawn and self.scores.width <= self.trace:
+            return self._log_flow(rows).expand(particles, -1)
+        return torch.stack([self._log_flow(rows) for _ in range(particles)])
+
+    def _log_flow(self, rows: Rows, solver: int | None = None) -> Tensor:
+        assert rows.cells is not None
+        coded, seen = self.scores.encode(rows), rows.cells.seen
+        first, last = self._span
+        told, width = Told(seen, torch.zeros_like(seen), rows.given), self.scores.width
+        if width <= self.trace:
+            rate = exact(self._velocity(told.repeat(width)), width)
+        else:
+            rate = guessed(self._velocity(told), 2.0 * torch.randint_like(coded.u, 2) - 1)
+        angles = ladder(first, last, solver or self.solver).to(coded.u)
+        end, total = measure(rate, math.cos(first) * coded.u, angles)
+        ratio = torch.where(coded.seen, log_phi(end) - log_phi(coded.u) + math.log(math.cos(first)), 0.0).sum(-1)
+        return ratio + total + coded.base
+
+    def solver_error(self, rows: Rows) -> Tensor:
+        """How far the log-likelihood of each row (n,) is from that of half as many steps, at one place in each cell:
+        above the error of all steps, which is of the fourth order."""
+        state = torch.random.get_rng_state()
+        full = self._log_flow(rows)
+        torch.random.set_rng_state(state)
+        return full - self._log_flow(rows, self.solver // 2)
+
+
+def angle_of(path: str, t: Tensor) -> Tensor:
+    """The angle of a path at times in [0, 1], from little noise to little signal."""
+    if path == "ve":
+        return (LEAST * (MOST / LEAST) ** t).atan()
+    t = ENDS + (1 - 2 * ENDS) * t if path == "line" else ENDS + (1 - ENDS) * t
+    if path == "line":
+        return torch.atan2(t, 1 - t)
+    return (-0.25 * t.square() * (BETA[1] - BETA[0]) - 0.5 * t * BETA[0]).exp().acos()
+
+
+def _none(u: Tensor) -> Tensor:
+    return u.new_zeros(len(u), 0, 0)

@@ -1,0 +1,146 @@
+"""The empirical distribution of one numeric column: bins of even density, atoms of no width, and tails."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import norm
+
+MOST_BINS = 200
+INDEX = 4.0
+"""A tail of scale s keeps a share (1 + t / s)^-INDEX of its mass beyond t: finite variance, and no row impossible."""
+SPREAD, TAIL, NO_TAIL, ATOM = 1.0, 0.5, 1e-6, 0.1
+"""Rows spread evenly over the range, rows beyond each end of it, where a cycle has no beyond, and of an atom."""
+
+
+class Marginal(NamedTuple):
+    """knots, below (K,): ends of bins in codec units, and the mass below each; tail: its scale; atom_bin (A,): the bin
+    of each atom."""
+
+    knots: np.ndarray
+    below: np.ndarray
+    tail: float
+    atom_bin: np.ndarray
+
+
+def default(size: int) -> Marginal:
+    """Before there are rows: nearly the standard Normal."""
+    knots = np.linspace(-3.0, 3.0, size)
+    return Marginal(knots, norm.cdf(knots), 1.0, np.zeros(0, dtype=int))
+
+
+def empirical(
+    x: np.ndarray,
+    lo: np.ndarray,
+    hi: np.ndarray,
+    atom: np.ndarray,
+    weight: np.ndarray,
+    places: np.ndarray | None,
+    cycle: tuple[float, ...] | None,
+    lattice: bool,
+    size: int,
+) -> Marginal:
+    """The distribution of seen values x (n,), with the ends of their cells, in codec units.
+
+    places  of the atoms beside a density
+    cycle   where a cyclic column begins and ends
+    size    knots there is room for
+
+    A bin holds at least sqrt(n) rows: of a histogram's log-density that many rows leave a variance of 1 / sqrt(n). On
+    a lattice each cell has its own mass where there are few, mixed with such bins as much as a next row is expected to
+    be of a cell never seen (Good 1953: the share of cells with one row).
+    """
+    beside = atom > 0 if places is not None else np.zeros(len(x), dtype=bool)
+    edges, mass = _cells(x, lo, hi, weight) if lattice else _density(x[~beside], weight[~beside], places)
+    if cycle is not None:
+        edges = np.concatenate([[min(cycle[0], edges[0])], edges, [max(cycle[1], edges[-1])]])
+        mass = np.concatenate([[0.0], mass, [0.0]])
+    where = np.zeros(0, dtype=int)
+    for k, place in enumerate(places if places is not None else ()):
+        edges, mass, at = _insert(edges, mass, place, weight[beside & (atom == k + 1)].sum() + ATOM)
+        where = np.append(np.where(where >= at, where + 2, where), at)
+    mass = mass + SPREAD * np.diff(edges) / (edges[-1] - edges[0])
+    keep = np.append(True, (np.diff(edges) > 0) | np.isin(np.arange(len(mass)), where))
+    where = np.array([keep[1 : at + 1].sum() for at in where], dtype=int)
+    edges, mass = edges[keep], mass[keep[1:]]
+    tail = TAIL if cycle is None else NO_TAIL
+    total = mass.sum() + 2 * tail
+    below = (tail + np.concatenate([[0.0], np.cumsum(mass)])) / total
+    centre = np.average(x, weights=weight)
+    scale = max(float(np.sqrt(np.average((x - centre) ** 2, weights=weight))), 1e-3 * (edges[-1] - edges[0]), 1e-9)
+    room = size - len(edges)
+    assert room >= 0
+    return Marginal(np.pad(edges, (0, room), mode="edge"), np.pad(below, (0, room), mode="edge"), scale, where)
+
+
+def _density(x: np.ndarray, weight: np.ndarray, places: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """(edges, mass) of bins of a column with a density: edges lie between values, so that no value is on one."""
+    if not len(x):  # nothing but atoms
+        assert places is not None
+        return np.array([places.min() - 1.0, places.max() + 1.0]), np.zeros(1)
+    values, index = np.unique(x, return_inverse=True)
+    count = np.bincount(index, weight)
+    if len(values) == 1:
+        return values[0] + np.array([-0.5, 0.5]), count
+    middle = (values[1:] + values[:-1]) / 2
+    edges = np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
+    starts = _groups(count, heavy=False)
+    return edges[np.append(starts, len(values))], np.add.reduceat(count, starts)
+
+
+def _cells(x: np.ndarray, lo: np.ndarray, hi: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(edges, mass) of the cells of a rounded column and of the gaps between them."""
+    _, first, index, rows = np.unique(x, return_index=True, return_inverse=True, return_counts=True)
+    lo, hi, count = lo[first], hi[first], np.bincount(index, weight)
+    starts = _groups(count, heavy=True)
+    stops = np.append(starts[1:], len(count))
+    if len(count) > MOST_BINS:
+        lo, hi, count = lo[starts], hi[stops - 1], np.add.reduceat(count, starts)
+        return _with_gaps(lo, hi, count)
+    edges, own = _with_gaps(lo, hi, count)
+    new = min(1.0, ((rows == 1).sum() + 1) / rows.sum())
+    broad = np.zeros(len(own))
+    centre = (edges[1:] + edges[:-1]) / 2
+    for a, b, mass in zip(lo[starts], hi[stops - 1], np.add.reduceat(count, starts), strict=True):
+        inside = (centre > a) & (centre < b)
+        width = np.diff(edges) * inside
+        broad += mass * width / width.sum()
+    return edges, (1 - new) * own + new * broad
+
+
+def _with_gaps(lo: np.ndarray, hi: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    edges = np.maximum.accumulate(np.stack([lo, hi], -1).ravel())
+    mass = np.zeros(2 * len(lo) - 1)
+    mass[::2] = count
+    near = np.append(True, np.diff(edges) > 1e-9 * (edges[-1] - edges[0]))
+    return edges[near], mass[near[1:]]
+
+
+def _groups(count: np.ndarray, heavy: bool) -> np.ndarray:
+    """Where groups of neighbouring values begin: each has enough rows, and a value that alone has enough is alone."""
+    total = count.sum()
+    least = max(total / MOST_BINS, np.sqrt(total))
+    starts, held = [0], 0.0
+    for i, c in enumerate(count):
+        full = held >= least or (heavy and c >= least)
+        if i and full and len(starts) < MOST_BINS:
+            starts.append(i)
+            held = 0.0
+        held += c
+    if len(starts) > 1 and held < least and not heavy:
+        starts.pop()
+    return np.array(starts)
+
+
+def _insert(edges: np.ndarray, mass: np.ndarray, place: float, count: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """A bin of no width with an atom's mass at its place, and where it is; the bin there before is cut in two."""
+    if place <= edges[0]:
+        return np.concatenate([[place, place], edges]), np.concatenate([[count, 0.0], mass]), 0
+    if place >= edges[-1]:
+        return np.append(edges, [place, place]), np.append(mass, [0.0, count]), len(mass) + 1
+    k = int(np.searchsorted(edges, place, side="right")) - 1
+    share = (place - edges[k]) / (edges[k + 1] - edges[k])
+    edges = np.insert(edges, k + 1, [place, place])
+    mass = np.concatenate([mass[:k], [mass[k] * share, count, mass[k] * (1 - share)], mass[k + 1 :]])
+    return edges, mass, k + 1
