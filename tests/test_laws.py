@@ -27,6 +27,7 @@ from zoo.fitting.loop import Fitted, fit
 from zoo.fitting.settings import FitSettings
 from zoo.line_up import LINE_UP
 from zoo.model import Model
+from zoo.recipe import AXES
 from zoo.registry import Registry
 from zoo.rows.dense import Dense
 from zoo.rows.joint import Joint
@@ -36,24 +37,38 @@ from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
 
 NAMES = Registry.load().names
-# flows are settings of one program: what that owes a table nsf and maf show, and the others what each owes by itself
-FLOWS = [n for n in NAMES if Registry.load()[n].program.use == "flow" and n not in ("nsf", "maf")]
-
-
-def cases(names: list[str]) -> pytest.MarkDecorator:
-    """The line-up stands for the others where time is short."""
-    return pytest.mark.parametrize(
-        "name", [n if n in LINE_UP else pytest.param(n, marks=pytest.mark.slow) for n in names]
-    )
-
-
-every = cases([n for n in NAMES if n not in FLOWS])
-every_flow_too = cases(NAMES)
 TABLES = ("continuous", "pair", "mixed", "complete_mixed", "levels")
 
 
-def on(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("table", names)
+def kin(name: str) -> tuple[object, ...]:
+    """What entries share that differ in settings alone: the code that they run."""
+    recipe = Registry.load()[name]
+    program = recipe.program.settings
+    prior = program["prior"].use if "prior" in program else ""
+    return (*(getattr(recipe, axis).use for axis in AXES), prior, program.get("mixed"), "flow" in recipe.guide.settings)
+
+
+FIRST = {kin(name): name for name in reversed(NAMES)}
+"""The first entry of each kind stands for its kin, but in laws that hold an entry's own numbers against the truth."""
+
+
+def law(*tables: str, own: bool = False) -> pytest.MarkDecorator:
+    """Every entry on tables: the line-up on all of these, the first of each kind on two; `own`: its kin too, on one."""
+    cases = []
+    for name in NAMES:
+        some = [t for t in tables if t in ("continuous", "mixed")] or tables[:1]
+        kept = tables if name in LINE_UP else some if FIRST[kin(name)] == name else some[-1:] if own else ()
+        marks = () if name in LINE_UP else pytest.mark.slow
+        cases += [pytest.param(name, table, marks=marks, id=f"{name}-{table}") for table in kept]
+    return pytest.mark.parametrize(("name", "table"), cases)
+
+
+def entries(own: bool = False) -> pytest.MarkDecorator:
+    """The line-up and the first entry of each kind; `own`: every entry."""
+    kept = [n for n in NAMES if own or n in LINE_UP or FIRST[kin(n)] == n]
+    return pytest.mark.parametrize(
+        "name", [n if n in LINE_UP else pytest.param(n, marks=pytest.mark.slow) for n in kept]
+    )
 
 
 def likely(model: Model) -> Model:
@@ -96,7 +111,7 @@ def same_mean(a: np.ndarray, b: np.ndarray, sigmas: float = 5.0, slack: float = 
 # ------------------------------------------------------------------------------------------------------- one number
 
 
-@every_flow_too
+@entries(own=True)
 def test_every_model_takes_numbers(name, build, continuous):
     recipe = build(name, continuous).recipe
     assert recipe.model == name
@@ -104,8 +119,7 @@ def test_every_model_takes_numbers(name, build, continuous):
     assert recipe.reference
 
 
-@every
-@on(*TABLES)
+@law(*TABLES)
 def test_a_finite_number_for_every_row(name, table, fitted, tables):
     model = likely(fitted(name, table))
     rows = model.rows(tables[table])
@@ -120,8 +134,7 @@ def test_a_finite_number_for_every_row(name, table, fitted, tables):
     assert score(model, rows.take(torch.arange(0))).log_likelihood.shape == (0,)
 
 
-@every
-@on(*TABLES)
+@law(*TABLES)
 def test_an_outlier_and_an_empty_row_have_finite_numbers(name, table, fitted, tables):
     model = likely(fitted(name, table))
     frame = tables[table].head(4).copy()
@@ -142,8 +155,7 @@ def test_an_outlier_and_an_empty_row_have_finite_numbers(name, table, fitted, ta
         assert values[:2].max() < values[3]
 
 
-@every_flow_too
-@on(*TABLES)
+@law(*TABLES, own=True)
 def test_every_parameter_gets_a_gradient(name, table, build, tables):
     model = build(name, tables[table])
     rows = model.rows(tables[table])
@@ -162,7 +174,7 @@ def test_every_parameter_gets_a_gradient(name, table, build, tables):
     assert not still, f"no turn moves {still}"
 
 
-@every
+@entries()
 @pytest.mark.parametrize("factor", [0.125, 1000.0])
 @pytest.mark.parametrize(
     ("table", "column"), [("continuous", "b"), ("mixed", "height"), ("mixed", "length"), ("complete_mixed", "length")]
@@ -213,7 +225,7 @@ def on_grid(fitted, pair):
     return get
 
 
-@every_flow_too
+@entries(own=True)
 def test_a_density_integrates_to_one(name, on_grid, fitted):
     log_density, area = on_grid(name)
     total = np.exp(log_density).sum() * area
@@ -225,7 +237,7 @@ def test_a_density_integrates_to_one(name, on_grid, fitted):
         assert 0.9 < total <= 1.02
 
 
-@every
+@entries()
 def test_masses_sum_to_one(name, fitted, levels):
     """Over every cell of a table of levels, the reserved unseen level with them."""
     model = likely(fitted(name, "levels"))
@@ -247,8 +259,7 @@ def test_masses_sum_to_one(name, fitted, levels):
         assert masses.sum() == pytest.approx(1.0, abs=5 * error + 1e-9)
 
 
-@every
-@on("mixed")
+@law("mixed")
 @pytest.mark.parametrize("column", ["count", "length"])
 def test_a_rounded_column_has_masses(name, table, column, fitted):
     """The other cells missing, mass = density x width sums to one over the lattice; a joint density, which is blind to
@@ -273,7 +284,7 @@ def test_a_rounded_column_has_masses(name, table, column, fitted):
 # ---------------------------------------------------------------------------------- samples agree with densities
 
 
-@every_flow_too
+@entries(own=True)
 def test_samples_agree_with_the_density(name, on_grid, fitted):
     """The mean log p of a model's samples is its negative entropy, integrated on the grid. Failure rate 6e-5."""
     model = density_of_draws(fitted(name, "pair"))
@@ -305,7 +316,7 @@ def chi_square(observed: np.ndarray, expected: np.ndarray) -> float:
     return float(stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue)
 
 
-@every
+@entries()
 def test_samples_of_levels_come_as_often_as_their_masses_say(name, fitted):
     model = density_of_draws(fitted(name, "levels"))
     cells = pd.DataFrame(
@@ -320,7 +331,7 @@ def test_samples_of_levels_come_as_often_as_their_masses_say(name, fitted):
     assert chi_square(observed, 3000 * masses) > 1e-6  # that is the failure rate
 
 
-@every
+@entries()
 @pytest.mark.parametrize("column", ["height", "count", "smoker", "colour"])
 def test_samples_of_a_column_agree_with_its_marginal(name, column, fitted):
     """Frequencies of one column's draws against its marginal: the density with every other cell missing."""
@@ -359,8 +370,7 @@ def test_samples_of_a_column_agree_with_its_marginal(name, column, fitted):
 # ----------------------------------------------------------------------------------------------------------- bounds
 
 
-@every
-@on(*TABLES)
+@law(*TABLES)
 def test_the_elbo_is_below_the_log_likelihood(name, table, fitted, tables):
     model = likely(fitted(name, table))
     scores = score(model, model.rows(tables[table]), 50)
@@ -371,8 +381,7 @@ def test_the_elbo_is_below_the_log_likelihood(name, table, fitted, tables):
     assert fewer.mean <= scores.mean + 5 * error + 1e-9
 
 
-@every
-@on("continuous", "mixed", "levels")
+@law("continuous", "mixed", "levels")
 def test_the_loss_of_an_elbo_is_the_elbo(name, table, fitted, tables):
     """What is minimised is, in expectation, what is reported. Failure rate 6e-7."""
     model = likely(fitted(name, table))
@@ -386,8 +395,7 @@ def test_the_loss_of_an_elbo_is_the_elbo(name, table, fitted, tables):
 # ----------------------------------------------------------------------------------------------- no shared state
 
 
-@every
-@on("continuous", "mixed")
+@law("continuous", "mixed", own=True)
 def test_save_and_load_give_the_same_numbers(name, table, estimator, tables, tmp_path):
     kept = estimator(name, table)
     kept.save(tmp_path / "run")
@@ -417,8 +425,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-@every
-@on("mixed")
+@law("mixed")
 def test_two_fits_do_not_touch_each_other(name, table, build, tables):
     """A alone, then B, then A again while B is fitted inside each of its looks: A is the same, bit for bit."""
     frame, other = tables[table], tables["mixed"]
@@ -444,8 +451,7 @@ def test_two_fits_do_not_touch_each_other(name, table, build, tables):
     assert bool(looks) == bool(fitted.steps)
 
 
-@every
-@on("pair", "mixed")
+@law("pair", "mixed", own=True)
 def test_same_seed_same_numbers(name, table, build, tables):
     frame = tables[table]
     first, second = build(name, frame), build(name, frame)
@@ -464,7 +470,7 @@ def test_same_seed_same_numbers(name, table, build, tables):
         assert not equal(state(first), state(other))
 
 
-@every
+@entries()
 def test_the_callers_generators_are_left_alone(name, build, mixed):
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     model = build(name, mixed)
@@ -480,8 +486,7 @@ def test_the_callers_generators_are_left_alone(name, build, mixed):
 # --------------------------------------------------------------------------------------------------- one row at a time
 
 
-@every
-@on(*TABLES)
+@law(*TABLES)
 def test_the_order_of_rows_is_irrelevant(name, table, fitted, tables):
     model, frame = likely(fitted(name, table)), tables[table]
     order = np.random.default_rng(0).permutation(len(frame))
@@ -493,16 +498,14 @@ def test_the_order_of_rows_is_irrelevant(name, table, fitted, tables):
         assert shuffled.mean == pytest.approx(scores.mean, abs=5 * error)
 
 
-@every
-@on(*TABLES)
+@law(*TABLES)
 def test_the_order_of_columns_and_more_columns_are_irrelevant(name, table, fitted, tables):
     model, frame = likely(fitted(name, table)), tables[table]
     turned = frame[frame.columns[::-1]].assign(other="nothing")
     assert np.array_equal(log_p(model, model.rows(turned), 5), log_p(model, model.rows(frame), 5))
 
 
-@every
-@on("pair", "continuous")
+@law("pair", "continuous")
 def test_a_start_in_closed_form_does_not_depend_on_order(name, table, build, tables):
     """Where the maximum is known, shuffled rows and columns have the same one."""
     frame = tables[table]
@@ -515,8 +518,7 @@ def test_a_start_in_closed_form_does_not_depend_on_order(name, table, build, tab
     np.testing.assert_allclose(log_p(other, other.rows(frame)), log_p(model, model.rows(frame)), atol=1e-6)
 
 
-@every
-@on(*TABLES)
+@law(*TABLES)
 def test_a_row_does_not_depend_on_the_others_in_its_batch(name, table, fitted, tables):
     model = likely(fitted(name, table))
     rows = model.rows(tables[table])
@@ -532,8 +534,7 @@ def test_a_row_does_not_depend_on_the_others_in_its_batch(name, table, fitted, t
         np.testing.assert_allclose(log_p(model, rows.take(keep)), full[keep], atol=1e-5)
 
 
-@every
-@on(*TABLES)
+@law(*TABLES)
 def test_hiding_a_cell_changes_no_other_row(name, table, fitted, tables):
     model, frame = likely(fitted(name, table)), tables[table]
     hidden = frame.copy()
@@ -549,8 +550,7 @@ def test_hiding_a_cell_changes_no_other_row(name, table, fitted, tables):
 # --------------------------------------------------------------------------------------------------- what models do
 
 
-@every
-@on(*TABLES)
+@law(*TABLES)
 def test_clusters(name, table, estimator, tables):
     kept, frame = estimator(name, table), tables[table]
     if "cluster" not in kept.model_.verbs:
@@ -563,8 +563,7 @@ def test_clusters(name, table, estimator, tables):
     assert np.array_equal(kept.predict(frame), p.argmax(1))
 
 
-@every
-@on("complete_mixed")
+@law("complete_mixed")
 def test_clusters_are_bayes_rule(name, table, fitted, tables):
     """p(k | x) = p(k) p(x | k) / p(x): the prior averages the posterior, over the model's own samples.
 
@@ -589,8 +588,7 @@ def test_clusters_are_bayes_rule(name, table, fitted, tables):
     assert (np.abs(p.mean(0) - prior) <= 5 * np.hypot(error, slack) + 1e-3).all()
 
 
-@every
-@on(*TABLES)
+@law(*TABLES)
 def test_embedding(name, table, estimator, tables):
     kept, frame = estimator(name, table), tables[table]
     if "embed" not in kept.model_.verbs:
@@ -603,8 +601,7 @@ def test_embedding(name, table, estimator, tables):
     assert np.array_equal(z, kept.transform(frame))
 
 
-@every
-@on("continuous", "mixed", "levels")
+@law("continuous", "mixed", "levels")
 def test_imputation_fills_what_is_missing_and_nothing_else(name, table, estimator, tables):
     kept = estimator(name, table)
     frame = tables[table].head(30).set_axis([f"row {i}" for i in range(30)])
@@ -622,8 +619,7 @@ def test_imputation_fills_what_is_missing_and_nothing_else(name, table, estimato
             assert filled[column].dtype == holes[column].dtype
 
 
-@every
-@on("continuous", "mixed", "levels")
+@law("continuous", "mixed", "levels")
 def test_samples_look_like_the_table(name, table, estimator, tables):
     kept, frame = estimator(name, table), tables[table]
     drawn = kept.sample(50)
@@ -643,8 +639,7 @@ def test_samples_look_like_the_table(name, table, estimator, tables):
 # ------------------------------------------------------------------------------------------------ batches and weights
 
 
-@every
-@on("continuous", "mixed", "levels")
+@law("continuous", "mixed", "levels")
 def test_the_mean_over_batches_is_the_full_loss(name, table, fitted, tables):
     """Of a partition into equal batches; exactly where the loss draws nothing. Failure rate 6e-7 otherwise."""
     model = likely(fitted(name, table))
@@ -656,8 +651,7 @@ def test_the_mean_over_batches_is_the_full_loss(name, table, fitted, tables):
     assert same_mean(batched, full, slack=1e-6)
 
 
-@every
-@on("continuous", "mixed", "levels")
+@law("continuous", "mixed", "levels")
 def test_a_weight_is_a_repeated_row(name, table, fitted, tables):
     """In the loss, exactly where it draws nothing. Failure rate 6e-7 otherwise."""
     model, frame = likely(fitted(name, table)), tables[table]
@@ -675,8 +669,7 @@ def test_a_weight_is_a_repeated_row(name, table, fitted, tables):
         assert not same_mean(a, losses(model, model.rows(frame), 2), slack=1e-6)
 
 
-@every
-@on("continuous", "mixed", "levels")
+@law("continuous", "mixed", "levels")
 def test_a_start_in_closed_form_takes_weights_as_repeated_rows(name, table, build, fitted, tables):
     frame = tables[table]
     times = np.random.default_rng(0).integers(1, 4, size=len(frame))
