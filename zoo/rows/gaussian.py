@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,7 +120,7 @@ def whole_log_prob(loc: Tensor, factor: Tensor, y: Tensor, df: Tensor | None = N
 def marginal_log_prob(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor | None = None) -> Tensor:
     """Log-density (*B, n) of the seen cells of y (n, D); `loc` and `factor` as in `gaps`, df (*B, n or 1)."""
     size = seen.sum(-1)
-    batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
+    batch = np.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
     out = torch.zeros(*batch, len(y), dtype=y.dtype, device=y.device)
     for gap in gaps(loc, factor, y, seen):
         out[..., gap.rows] = log_density(gap.quadratic, gap.log_det, size[gap.rows], _of(df, gap.rows))
@@ -132,7 +133,7 @@ def _of(df: Tensor | None, rows: Tensor) -> Tensor | None:
 
 def completed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor | None = None) -> Tensor:
     """y (n, D) with its unseen cells drawn given the seen ones: (*B, n, D)."""
-    batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
+    batch = np.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
     out = torch.where(seen, y, 0.0).expand(*batch, *y.shape).clone()
     for gap in gaps(loc, factor, y, seen):
         spread = gap.spread() if df is None else gap.spread() * _widening(gap, seen, df)[..., None]
