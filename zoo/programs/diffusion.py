@@ -117,7 +117,9 @@ class Diffusion(nn.Module):
 
     # ---- what the network says
 
-    def _said(self, coded: Scored, u: Tensor, x: Tensor, t: Tensor, told: Told, guided: float = 1.0) -> tuple[Tensor, ...]:
+    def _said(
+        self, coded: Scored, u: Tensor, x: Tensor, t: Tensor, told: Told, guided: float = 1.0
+    ) -> tuple[Tensor, ...]:
         """(the row's numbers, the noise, masses of its levels) as told from x_t."""
         a = self.angles[t]
         raw, logits = self.denoiser.guided(*self._shown(coded, u, x, told), a, told, guided)
@@ -176,9 +178,7 @@ class Diffusion(nn.Module):
             return a.cos() * row + a.sin() * noise, stays * x + (1 - stays) * multinomial.pick(levels)
         mean, small, large = back(u, row, a, b)
         scale = (large if self.variance == "large" else small).sqrt()
-        return mean + scale * torch.randn_like(u), multinomial.pick(
-            multinomial.back(x, levels, *forgot, self._share)
-        )
+        return mean + scale * torch.randn_like(u), multinomial.pick(multinomial.back(x, levels, *forgot, self._share))
 
     # ---- the bound
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
@@ -79,7 +80,7 @@ class OneOfFlows(TorchDistribution):
     def __init__(self, flows: list[FlowDensity], which: Tensor):
         self.flows, self.which = flows, which
         n = flows[0].batch_shape[0]
-        super().__init__(torch.broadcast_shapes(which.shape, (n,)), flows[0].event_shape, validate_args=False)
+        super().__init__(torch.Size(np.broadcast_shapes(which.shape, (n,))), flows[0].event_shape, validate_args=False)
 
     @property
     def exact(self) -> bool:

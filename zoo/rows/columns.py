@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pyro.distributions.torch_distribution import TorchDistribution
@@ -83,7 +84,8 @@ class ColumnDensity(TorchDistribution):
         if schema.categorical:
             log = self.levels.at(slice(len(schema.categorical)), codes[..., n_binary:].long())
             parts.append(torch.where(seen[..., n_binary:], log, 0.0))
-        shape = torch.broadcast_shapes(*(p.shape[:-1] for p in parts))
+        # torch's own imports a computer algebra system at its first call
+        shape = np.broadcast_shapes(*(p.shape[:-1] for p in parts))
         return torch.cat([p.expand(*shape, p.shape[-1]) for p in parts], -1)
 
     def log_prob(self, value: Tensor) -> Tensor:

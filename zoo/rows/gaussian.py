@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -121,7 +122,7 @@ def whole_log_prob(loc: Tensor, factor: Tensor, y: Tensor, df: Tensor | None = N
 def marginal_log_prob(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor | None = None) -> Tensor:
     """Log-density (*B, n) of the seen cells of y (n, D); `loc` and `factor` as in `gaps`, df (*B, n or 1)."""
     size = seen.sum(-1)
-    batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
+    batch = np.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
     out = torch.zeros(*batch, len(y), dtype=y.dtype, device=y.device)
     for gap in gaps(loc, factor, y, seen):
         out[..., gap.rows] = log_density(gap.quadratic, gap.log_det, size[gap.rows], _of(df, gap.rows))
@@ -134,7 +135,7 @@ def _of(df: Tensor | None, rows: Tensor) -> Tensor | None:
 
 def completed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor | None = None, draws: int = 1) -> Tensor:
     """y (n, D) with its unseen cells drawn given the seen ones: (draws, *B, n, D). Rows are factorised once."""
-    batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
+    batch = np.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
     out = torch.where(seen, y, 0.0).expand(draws, *batch, *y.shape).clone()
     for gap in gaps(loc, factor, y, seen):
         spread = gap.spread(draws).movedim(-1, 0)
@@ -153,7 +154,7 @@ def proposed(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor) -> tuple[Tens
     noise = torch.randn_like(y)
     chi_square = torch.randn(len(y), PROPOSAL_DF, dtype=y.dtype, device=y.device).square().sum(-1)
     noise, df = noise * (PROPOSAL_DF / chi_square).sqrt()[:, None], loc.new_full((), PROPOSAL_DF)
-    batch = torch.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
+    batch = np.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
     out = torch.where(seen, y, 0.0).expand(*batch, *y.shape).clone()
     log_q = torch.zeros(*batch, len(y), dtype=y.dtype, device=y.device)
     for gap in gaps(loc, factor, y, seen):

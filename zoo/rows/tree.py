@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
@@ -52,7 +53,7 @@ class Tree(TorchDistribution):
     ):
         self.rows, self.leaves, self.root, self.edges = rows, leaves, root, edges
         self.order, self.parent, self.which = order, parent, which
-        shape = torch.broadcast_shapes(which.shape, (rows.n,)) if batch_shape is None else batch_shape
+        shape = torch.Size(np.broadcast_shapes(which.shape, (rows.n,))) if batch_shape is None else batch_shape
         super().__init__(shape, torch.Size([len(order)]), validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Tree:
