@@ -30,7 +30,7 @@ FLOORS = (
     ("fitting",),
     ("run", "catalogue", "line_up"),
     ("estimator",),
-    ("report", "streaming", "sampled", "distil"),
+    ("report", "streaming", "sampled", "distil", "laws"),
     ("comparison",),
     ("options", "terminal"),
     ("cli",),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.errors import UserError, ZooWarning
     from zoo.estimator import Estimator
     from zoo.evaluate.quality.judge import Quality
+    from zoo.laws import check
     from zoo.registry import Registry
     from zoo.rows.rows import Rows
     from zoo.table.examples import example
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Comparison": "zoo.comparison",
+    "check": "zoo.laws",
     "compare": "zoo.comparison",
     "distil": "zoo.distil",
     "Estimator": "zoo.estimator",
@@ -51,6 +53,7 @@ __all__ = [
     "Schema",
     "UserError",
     "ZooWarning",
+    "check",
     "compare",
     "distil",
     "example",
@@ -127,6 +130,7 @@ def load(path: Any, **options: Any) -> Estimator:
 
 def models(models_file: str | None = None) -> Registry:
     """The registry: names to recipes."""
+    from zoo.laws import check
     from zoo.registry import Registry
 
     return Registry.load(models_file)

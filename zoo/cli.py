@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +64,7 @@ from zoo.terminal import (
     note,
     note_missingness,
     print_card,
+    print_findings,
     print_json,
     print_quality,
     print_ranking,
@@ -327,6 +329,33 @@ def judge(
     with quiet():
         quality = judged(frame, made, found, train=known, target=target, seed=seed)
     print_json(quality.to_json()) if json_ else print_quality(quality.to_json())
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False)],
+    table: TableArg,
+    sets: Sets = None, seed: Seed = 0, json_: Json = False, models_file: ModelsFile = None,
+    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
+    group: Group = None, given: Given = None,
+) -> None:  # fmt: skip
+    """Put a model, one of your own too, through the laws on some rows of a table; exit code 1 where one does not hold."""
+    from zoo.laws import check as checked
+    from zoo.registry import parse_set
+
+    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
+    frame = reading.read(table)
+    found = checked(
+        model, frame, settings=dict(map(parse_set, sets or [])), seed=seed, models_file=models_file,
+        schema=reading.schema_of(frame),
+    )  # fmt: skip
+    if json_:
+        print_json({"model": model, "laws": [asdict(finding) for finding in found]})
+    else:
+        print_findings(model, [asdict(finding) for finding in found])
+    if any(finding.holds is False for finding in found):
+        raise typer.Exit(1)
 
 
 # ---------------------------------------------------------------- verbs on a run

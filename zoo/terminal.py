@@ -159,6 +159,19 @@ def print_card(document: dict[str, Any]) -> None:
     say(f"{count_of(document['rows'], 'row')}, {document['measure']}")
 
 
+def print_findings(model: str, findings: list[dict[str, Any]]) -> None:
+    """The laws that a model was put through, and what to do where one does not hold."""
+    marks = {True: "[green]holds[/]", False: "[red]fails[/]", None: "[dim]n/a[/]"}
+    for finding in findings:
+        said = f"  {escaped(finding['said'])}" if finding["said"] else ""
+        say(f"{marks[finding['holds']]}  {finding['law']}{said}")
+        if finding["holds"] is False:
+            say(f"       {escaped(finding['remedy'])}")
+    failed = sum(finding["holds"] is False for finding in findings)
+    held = sum(finding["holds"] is True for finding in findings)
+    say(f"\n{model}: {count_of(held, 'law')} hold, {failed} fail")
+
+
 def print_quality(document: dict[str, Any]) -> None:
     """A judgement: every figure beside the ceiling and the floor."""
     grid = Grid("", "synthetic", "real rows", "independent", "better", "what it is", box=None, header_style="bold")
