@@ -93,6 +93,18 @@ def test_the_right_family_with_priors_comes_near_the_truth(model, generator, set
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "steps", "most"), [("maf", 400, LEAST), ("nsf", 400, LEAST), ("iresnet", 120, 4 * LEAST)]
+)
+def test_flows_come_near_the_truth(model, steps, most):
+    """Of a banana, 0.9 nats from a Gaussian, in the steps that a test has."""
+    value, error = gap(
+        model, Banana(), settings={"fit.steps": steps, "fit.learning_rate": 5e-3 if steps > 200 else 1e-2}
+    )
+    assert -4 * error < value < most
+
+
+@pytest.mark.slow
 def test_the_posterior_of_a_centre_is_as_wide_as_it_should_be():
     """Of a Gaussian table it is Normal, with the covariance of the rows over their number. The prior takes 0.3% of it,
     1,000 draws are right to 2%, and the rest of the tolerance is the fit's."""

@@ -13,14 +13,15 @@ from functools import partial
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.flows.linear import Actnorm
 from zoo.flows.transform import REACH, Composed, Flow, Stack, Transform
 
 Field = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
-SWISH = 1.1
-"""x sigmoid(x) is no steeper than this."""
+HASTE = 10.0
+"""A network that begins weak should be strong within some tens of steps."""
 LARGEST = 128
 """Coordinates up to which log-determinants are computed where nothing is being fitted."""
 
@@ -34,7 +35,7 @@ class Gentle(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(torch.randn(b, a) / a**0.5) for a, b in pairwise(widths))
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(b)) for b in widths[1:])
         self.beside = nn.Linear(context, hidden[0], bias=False) if context else None
-        self.log_strength = nn.Parameter(torch.tensor(-2.0))
+        self.strength = nn.Parameter(torch.tensor(-0.2))
         self.lipschitz, self.share = lipschitz, lipschitz ** (1 / len(self.weights))
 
     def held(self) -> list[Tensor]:
@@ -45,7 +46,7 @@ class Gentle(nn.Module):
         self, held: list[Tensor], x: Tensor, c: Tensor | None, along: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """g(x) (n, features), and its Jacobian times `along` (n, features, k)."""
-        strength = torch.sigmoid(self.log_strength)
+        strength = torch.sigmoid(HASTE * self.strength)
         bent = torch.tanh(x / REACH)
         h, t = REACH * bent, along
         if t is not None:
@@ -56,10 +57,9 @@ class Gentle(nn.Module):
             if i == 0 and self.beside is not None and c is not None:
                 h = h + self.beside(c.to(h.dtype))
             if i + 1 < len(held):
-                gate = torch.sigmoid(h)
                 if t is not None:
-                    t = ((gate + h * gate * (1 - gate)) / SWISH)[..., None] * t
-                h = h * gate / SWISH
+                    t = h.clamp(max=0).exp()[..., None] * t
+                h = F.elu(h)
         return strength * h, None if t is None else strength * t
 
 
