@@ -219,7 +219,7 @@ def m_step(data: Data, stats: Statistics, last: Theta | None = None) -> Theta:
         cov = (stats.second + PSEUDO) / size - loc.square()
         if data.covariance == "spherical":
             cov = cov.mean(-1, keepdim=True).expand(cov.shape)
-        cov = _supported(_pooled(cov, stats.seen, data.pool), stats.seen, _common(stats), data)
+        cov = _supported(_pooled(cov, stats.seen, data.pool), stats.seen, _whole(data, stats), data)
         cov = torch.maximum(cov - data.correction, data.floor)
         return Theta(weights.log(), loc, cov, masses)
     loc = stats.first / n[..., None]
@@ -227,10 +227,14 @@ def m_step(data: Data, stats: Statistics, last: Theta | None = None) -> Theta:
     if data.covariance == "tied":
         cov = (weights[..., None, None] * cov).sum(1, keepdim=True).expand(cov.shape)
     cov = _pooled(cov, n[..., None, None], data.pool)
-    whole = float(n[0].sum())
-    if data.covariance != "tied":
-        cov = _supported(cov, n[..., None, None], _shrunk(_common(stats), whole), data)
-    cov = _definite(_shrunk(cov, whole), data.floor)
+    rows, whole = float(n[0].sum()), _whole(data, stats)
+    if data.covariance == "tied":
+        cov = _supported(cov, stats.seen.sum(1, keepdim=True).expand(stats.seen.shape), whole, data)
+    elif cov.shape[1] > 1:
+        cov = _supported(cov, stats.seen, _shrunk(whole, rows), data)
+    else:
+        cov = whole
+    cov = _definite(_shrunk(cov, rows), data.floor)
     if not data.factored:
         return Theta(weights.log(), loc, cov, masses)
     noise, loadings = (None, None) if last is None else (last.noise, last.loadings)
@@ -246,16 +250,27 @@ def _pooled(cov: Tensor, n: Tensor, pool: float) -> Tensor:
     return (n * cov + pool * common) / (n + pool)
 
 
-def _supported(cov: Tensor, n: Tensor, common: Tensor, data: Data) -> Tensor:
-    """Covariances with the rows that they lack made up by that of all rows, in the room each of K has of it.
+def _supported(cov: Tensor, seen: Tensor, common: Tensor, data: Data) -> Tensor:
+    """Covariances (R, K, D, D), or variances, with the cells that a column lacks made up by those of all rows.
 
-    (n cov + lack common / K^(2 / D)) / (n + lack), lack = needed - n, no less than 0. After Fraley & Raftery 2007.
+    A column seen in n < `needed` rows has a share n / needed of its own and the rest of the common covariance, in the
+    room each of K has of it, common / K^(2 / D); two columns the geometric mean of both. After Fraley & Raftery 2007.
     """
-    k = cov.shape[1]
-    lack = (data.needed - n).clamp_min(0)
-    if k == 1 or not bool(lack.any()):
+    own = (seen / data.needed).clamp_max(1.0)
+    if bool((own == 1).all()):
         return cov
-    return (n * cov + lack * common * k ** (-2 / data.y.shape[1])) / (n + lack).clamp_min(1e-8)
+    common = common * cov.shape[1] ** (-2 / data.y.shape[1])
+    if cov.dim() == 3:
+        return own * cov + (1 - own) * common
+    a, b = own.sqrt(), (1 - own).sqrt()
+    return a[..., :, None] * a[..., None, :] * cov + b[..., :, None] * b[..., None, :] * common
+
+
+def _whole(data: Data, stats: Statistics) -> Tensor:
+    """The covariance of all rows; a column that hardly any has seen is as wide as the codec says: one."""
+    cov = _common(stats)
+    unit = torch.ones_like(cov) if cov.dim() == 3 else torch.eye(cov.shape[-1], dtype=cov.dtype).expand(cov.shape)
+    return _supported(cov, stats.seen.sum(1, keepdim=True), unit, data)
 
 
 def _common(stats: Statistics) -> Tensor:
