@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from zoo.fitting.forensics import explain
+from zoo.fitting.average import Average
+from zoo.fitting.forensics import NonFiniteError, explain
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Source
 from zoo.fitting.step import EagerStep, Step
@@ -31,7 +32,9 @@ START_SHARE = 0.5  # of the time there is
 
 @dataclass
 class Fitted:
-    """What happened. history: a dict for each look: step, epoch, loss, validation (higher is better), seconds."""
+    """What happened. history: a dict for each look: step, epoch, loss, validation (higher is better), seconds, and what
+    the objective watches; notes: what is to be said of the fitted model.
+    """
 
     seconds: float = 0.0
     steps: int = 0
@@ -39,6 +42,7 @@ class Fitted:
     tier: str = "closed form"
     stopped: str = "the start is the maximum"
     history: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def loss(self) -> float:
@@ -111,7 +115,10 @@ class _Loop:
         self.look_every = min(max(self.per_epoch, MIN_STEPS_BETWEEN_LOOKS), MOST_STEPS_BETWEEN_LOOKS)
         self.turns = list(model.objective.turns(model))
         self.steps: list[Step] = [EagerStep(t, settings.learning_rate, settings.clip) for t in self.turns]
+        self.average = Average(model.fitted_parameters(), settings.average)
         self.best, self.best_state, self.waited = -math.inf, _snapshot(model), 0
+        self.best_look: dict[str, float] = {}
+        self.moved: dict[str, list[Tensor]] = {}
         self.begun: set[int] = set()
 
     def run(self) -> None:
@@ -122,7 +129,12 @@ class _Loop:
         self.model.train()
         for step, (index, rows) in enumerate(self.source.batches(self.settings.batch, self.planned)):
             self._schedule(step)
-            losses.append(self._take(step, index, rows))
+            try:
+                losses.append(self._take(step, index, rows))
+            except NonFiniteError as error:
+                self._go_back(error)
+                return
+            self.average.take_in()
             self.fitted.steps = step + 1
             self.fitted.epochs = (step + 1) / self.per_epoch
             over = self.deadline is not None and time.perf_counter() > self.deadline
@@ -137,6 +149,10 @@ class _Loop:
                     break
         if self.validation is not None and self.settings.keep == "best":
             self.model.load_state_dict(self.best_state)
+        else:
+            self.average.stay()
+            self.best_look = self.fitted.history[-1] if self.fitted.history else {}
+        self._note()
 
     def _take(self, step: int, index: Tensor, rows: Rows) -> Tensor:
         loss = torch.zeros(())
@@ -148,7 +164,24 @@ class _Loop:
             if not torch.isfinite(loss + norm):
                 self.model.load_state_dict(self.best_state)
                 raise explain(self.model, rows, index, step + 1)
+            if turn.name:
+                self.moved.setdefault(f"{turn.name}_loss", []).append(loss)
+                self.moved.setdefault(f"{turn.name}_gradient", []).append(norm)
         return loss
+
+    def _go_back(self, error: NonFiniteError) -> None:
+        """The model is what it was at its last good look; without one there is nothing to go back to."""
+        if not self.best_look:
+            raise error
+        step = int(self.best_look["step"])
+        self.fitted.stopped = f"{error.message}; went back to what it was at step {step}"
+        self.fitted.notes.append(f"the fit broke off: {self.fitted.stopped}")
+        self._note()
+
+    def _note(self) -> None:
+        notes = getattr(self.model.objective, "notes", None)
+        if notes is not None and self.best_look:
+            self.fitted.notes += notes(self.best_look)
 
     def _begin(self, turn: Turn) -> None:
         """A stage that starts from what is fitted by now: what was best before is no measure of it."""
@@ -159,6 +192,7 @@ class _Loop:
         with torch.no_grad():
             turn.begin(self.train)
         self.model.train()
+        self.average.begin()
         self._validate_start()
 
     def _schedule(self, step: int) -> None:
@@ -183,16 +217,38 @@ class _Loop:
             "loss": float(torch.stack(losses).mean()),
             "seconds": time.perf_counter() - self.started,
         }
-        if self.validation is not None:
-            look["validation"] = validation_score(self.model, self.validation, self.settings.seed)
-            if look["validation"] > self.best + 1e-4:
-                self.best, self.waited = look["validation"], 0
-                self.best_state = _snapshot(self.model)
-            elif getattr(self.model.objective, "settled", True):
-                self.waited += 1
+        look |= {name: float(torch.stack(values).mean()) for name, values in self.moved.items()}
+        self.moved = {}
+        with self.average.shown():
+            if self.validation is None:
+                self.best_state, self.best_look = _snapshot(self.model), look
+            else:
+                self._validate(look)
         self.fitted.history.append(look)
         if self.progress is not None:
             self.progress(step, self.planned, look)
+
+    def _validate(self, look: dict[str, float]) -> None:
+        assert self.validation is not None
+        look["validation"] = validation_score(self.model, self.validation, self.settings.seed)
+        look |= watched(self.model, self.validation, self.settings.seed)
+        if look["validation"] > self.best + 1e-4:
+            self.best, self.waited = look["validation"], 0
+            self.best_state, self.best_look = _snapshot(self.model), look
+        elif getattr(self.model.objective, "settled", True):
+            self.waited += 1
+
+
+def watched(model: Model, rows: Rows, seed: int = 0) -> dict[str, float]:
+    """What the objective tells of a model beside its score, where it tells anything."""
+    if not hasattr(model.objective, "watch"):
+        return {}
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), scope(seed):
+        told: dict[str, float] = model.objective.watch(model, rows)
+    model.train(was_training)
+    return told
 
 
 def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
