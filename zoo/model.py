@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError
+from zoo.objectives.function import Loss
 from zoo.programs.function import Function
 from zoo.recipe import Recipe
 from zoo.rows.chain import Chain
@@ -56,7 +57,7 @@ class Model(nn.Module):
                 self.heads.log_df.requires_grad_(self.heads.called)
             self.guide = recipe.resolve("guide")(codec.schema, self.program, self.sites)
             getattr(self.program, "met", lambda guide: None)(self.guide)
-            self.objective = recipe.resolve("objective")()
+            self.objective: Any = _objective(recipe.resolve("objective"))
             getattr(self.objective, "prepare", lambda model: None)(self)
             self._check_guide()
         self.eval()
@@ -144,10 +145,11 @@ class Model(nn.Module):
     @property
     def verbs(self) -> list[str]:
         direct = hasattr(self.program, "sample")
+        named = None if self._weighs else _named(self.guide, self.blank())
         able = {
             "score": not direct or hasattr(self.program, "log_prob"),
-            "cluster": self.sites.clusters,
-            "embed": self.sites.embeds,
+            "cluster": self.sites.clusters and (named is None or "cluster" in named),
+            "embed": any(named is None or site.name in named for site in self.sites.continuous),
             "impute": not direct or hasattr(self.program, "complete"),
         }
         return [verb for verb in VERBS if able.get(verb, True) and verb not in self.withdrawn]
@@ -158,9 +160,14 @@ class Model(nn.Module):
         verbs: tuple[str, ...] = getattr(self.objective, "withdraws", ())
         return verbs
 
+    @property
+    def _weighs(self) -> bool:
+        """Whether latents are inferred by log-weights; else the guide alone says what they are, if it does."""
+        return not {"score", "impute"} <= set(self.withdrawn)
+
     def _check_guide(self) -> None:
         """The guide must name every continuous latent, and only latents that there are; none where none is inferred."""
-        if "score" in self.withdrawn and "impute" in self.withdrawn:
+        if not self._weighs:
             return
         named = _named(self.guide, self.blank())
         where = f"model {self.recipe.model!r}: guide {self.recipe.guide.use!r}"
@@ -186,3 +193,10 @@ def _program(target: Callable[..., Any], schema: Schema) -> nn.Module:
     first = next(iter(inspect.signature(target).parameters), None)
     program: nn.Module = Function(schema, target) if first == "rows" else target(schema)
     return program
+
+
+def _objective(target: Callable[..., Any]) -> nn.Module:
+    """An objective's class takes its settings alone; a plain loss takes (model, rows), and is wrapped."""
+    names = list(inspect.signature(target).parameters)
+    objective: nn.Module = Loss(target) if names[:2] == ["model", "rows"] else target()
+    return objective

@@ -112,6 +112,23 @@ def discover(program: Callable[[Rows], Any], rows: Rows) -> Sites:
     return Sites(tuple(latents), observed)
 
 
+def drawn_cells(sites: dict[str, dict[str, Any]], rows: Rows) -> Tensor:
+    """Every cell (n, D) of a trace on blank rows; numeric draws of a joint density with the atoms drawn beside them."""
+    parts = [sites[name]["value"].double() for name in OBSERVED.values() if name in sites]
+    x = torch.cat([p.expand(rows.n, p.shape[-1]) for p in parts], -1)
+    n = len(rows.schema.numeric)
+    return torch.cat([with_atoms(sites, x[:, :n]), x[:, n:]], -1)
+
+
+def with_atoms(sites: dict[str, dict[str, Any]], numeric: Tensor) -> Tensor:
+    """Numeric draws of a joint density, with the atoms that the columns beside it draw."""
+    beside = sites.get("discrete")
+    if beside is None:
+        return numeric
+    out: Tensor = beside["fn"].with_atoms(numeric)
+    return out
+
+
 def _whole(observed: dict[str, Any], rows: Rows) -> None:
     """Refuse a program that leaves columns out: its number would not be one of the whole row."""
     if "x" in observed:

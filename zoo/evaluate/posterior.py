@@ -11,9 +11,9 @@ from torch import Tensor
 
 from zoo.evaluate.fixed import views
 from zoo.log_weights import LogWeights, log_mean, log_weights, parts_of
-from zoo.rows.rows import OBSERVED, Rows
+from zoo.rows.rows import Rows
 from zoo.scope import scope
-from zoo.sites import samples
+from zoo.sites import drawn_cells, samples, with_atoms
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -49,6 +49,9 @@ def view_weights(every: list[Any], rows: Rows, seed: int) -> Tensor:
 
 
 def _clusters(model: Any, rows: Rows, seed: int) -> Tensor:
+    if hasattr(model.guide, "clusters"):
+        return by_chunks(model.guide.clusters, rows, seed, CHUNK)
+
     def one(part: Rows) -> Tensor:
         k = 1 if model.bound(part.complete) == "exact" else PARTICLES
         w = log_weights(model.program, model.guide, part, k)
@@ -70,10 +73,11 @@ def _embedding(model: Any, rows: Rows, seed: int) -> Tensor:
     names = sorted((s.name for s in model.sites.continuous), key=lambda name: (name != "z", name))
     if "z" in names:
         names = ["z"]
+    draws = getattr(model.guide, "draws", 1)  # of a guide without a density, whose mean is that of draws
 
     def one(part: Rows) -> Tensor:
-        sites = samples(poutine.trace(model.guide).get_trace(part))
-        return torch.cat([sites[name]["fn"].mean.flatten(1).double() for name in names], -1)
+        each = [samples(poutine.trace(model.guide).get_trace(part)) for _ in range(draws)]
+        return torch.cat([sum(s[name]["fn"].mean.flatten(1).double() for s in each) / draws for name in names], -1)
 
     return by_chunks(one, rows, seed, CHUNK, model.program)
 
@@ -99,7 +103,7 @@ def _draws(view: Any, blank: Rows) -> Tensor:
     if hasattr(view.program, "sample"):
         drawn: Tensor = view.codec.snap(view.program.sample(blank))
         return drawn
-    x: Tensor = view.codec.snap(_drawn(samples(poutine.trace(view.program).get_trace(blank)), blank))
+    x: Tensor = view.codec.snap(drawn_cells(samples(poutine.trace(view.program).get_trace(blank)), blank))
     return x
 
 
@@ -154,7 +158,7 @@ def _complete_from(model: Model, rows: Rows, program: Any, draws: int, particles
         if name in trace:
             fn, value, seen = trace[name]["fn"], cells.x[:, span], cells.seen[:, span]
             x[..., span] = _completions(fn, value, seen, draws, particles).to(x.dtype)
-    x[..., :n] = torch.stack([_with_atoms(trace, one) for one in x[..., :n]])
+    x[..., :n] = torch.stack([with_atoms(trace, one) for one in x[..., :n]])
     snapped = model.codec.snap(x.flatten(0, 1)).reshape(x.shape)
     return torch.where(cells.seen, cells.x, snapped).transpose(0, 1)
 
@@ -197,19 +201,6 @@ def finite(log: Tensor) -> Tensor:
 
 def _spans(n_numeric: int) -> dict[str, slice]:
     return {"x": slice(None), "numeric": slice(0, n_numeric), "discrete": slice(n_numeric, None)}
-
-
-def _drawn(sites: dict[str, Any], rows: Rows) -> Tensor:
-    parts = [sites[name]["value"].double() for name in OBSERVED.values() if name in sites]
-    x = torch.cat([p.expand(rows.n, p.shape[-1]) for p in parts], -1)
-    n = len(rows.schema.numeric)
-    return torch.cat([_with_atoms(sites, x[:, :n]), x[:, n:]], -1)
-
-
-def _with_atoms(sites: dict[str, Any], numeric: Tensor) -> Tensor:
-    """Numeric draws of a joint density, with the atoms that the columns beside it draw."""
-    beside = sites.get("discrete")
-    return numeric if beside is None else beside["fn"].with_atoms(numeric)
 
 
 def by_chunks(function: Any, rows: Rows, seed: int | None, size: int, program: Any = None) -> Tensor:

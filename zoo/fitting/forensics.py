@@ -23,7 +23,8 @@ class NonFiniteError(UserError):
 def explain(model: Model, rows: Rows, index: torch.Tensor, step: int) -> NonFiniteError:
     """Run the batch once more and find the site, the column and the rows (positions in the table) to blame."""
     with torch.no_grad():
-        trace = log_weights(model.program, model.guide, rows).trace
+        # without a likelihood no site is to blame
+        trace = None if "score" in model.withdrawn else log_weights(model.program, model.guide, rows).trace
         where = "no single site: the gradient overflowed"
         for name, site in ({} if trace is None else samples(trace)).items():
             log = site["fn"].log_prob(site["value"])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from zoo.fitting.average import Average
 from zoo.fitting.captured import step_of
-from zoo.fitting.forensics import explain
+from zoo.fitting.forensics import NonFiniteError, explain
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Source
 from zoo.fitting.step import Step
@@ -33,10 +34,11 @@ START_SHARE = 0.5  # of the time there is
 
 @dataclass
 class Fitted:
-    """What happened. history: a dict for each look: step, epoch, loss, validation (higher is better), seconds.
+    """What happened. history: a dict for each look: step, epoch, loss, validation (higher is better), seconds, and what
+    the objective watches.
 
     tier, why: how steps were run, and the reason where that is not the fastest way
-    notes: what the start from data had to mend
+    notes: what the start from data had to mend, and what is to be said of the fitted model
     """
 
     seconds: float = 0.0
@@ -121,36 +123,54 @@ class _Loop:
         timed = deadline is not None
         self.steps: list[Step] = [step_of(model, turn, settings, self.planned, timed) for turn in self.turns]
         self.unseen: list[tuple[int, Tensor, Rows, list[Tensor]]] = []
+        self.average = Average(model.fitted_parameters(), settings.average)
         self.best, self.best_state, self.waited = -math.inf, _snapshot(model), 0
+        self.best_look: dict[str, float] = {}
+        self.moved: dict[str, list[Tensor]] = {}
         self.begun: set[int] = set()
 
     def run(self) -> None:
         self.fitted.stopped = "all planned steps taken"
         self._validate_start()
+        try:
+            self._take_steps()
+        except NonFiniteError as error:
+            self._go_back(error)
+        else:
+            if self.validation is not None and self.settings.keep == "best":
+                self.model.load_state_dict(self.best_state)
+            else:
+                self.average.stay()
+                self.best_look = self.fitted.history[-1] if self.fitted.history else {}
+        self.fitted.tier = ", ".join(dict.fromkeys(move.tier for move in self.steps))
+        self.fitted.why = "; ".join(dict.fromkeys(move.why for move in self.steps if move.why))
+        notes = getattr(self.model.objective, "notes", None)
+        if notes is not None and self.best_look:
+            self.fitted.notes += notes(self.best_look)
+
+    def _take_steps(self) -> None:
         losses: list[Tensor] = []
         self.model.train()
         for step, (index, rows) in enumerate(self.source.batches(self.settings.batch, self.planned)):
             self._schedule(step)
             losses.append(self._take(step, index, rows))
+            self.average.take_in()
             self.fitted.steps = step + 1
             self.fitted.epochs = (step + 1) / self.per_epoch
             over = self.deadline is not None and time.perf_counter() > self.deadline
             look = over or (step + 1) % self.look_every == 0 or step + 1 == self.planned
             if look or len(self.unseen) == MOST_UNSEEN:
                 self._see()
-            if look:
-                self._look(step + 1, losses)
-                losses = []
-                if over:
-                    self.fitted.stopped = f"the time budget ended at step {step + 1} of {self.planned}"
-                    break
-                if self.settings.patience and self.waited >= self.settings.patience:
-                    self.fitted.stopped = f"no gain on validation rows for {self.waited} looks"
-                    break
-        self.fitted.tier = ", ".join(dict.fromkeys(move.tier for move in self.steps))
-        self.fitted.why = "; ".join(dict.fromkeys(move.why for move in self.steps if move.why))
-        if self.validation is not None and self.settings.keep == "best":
-            self.model.load_state_dict(self.best_state)
+            if not look:
+                continue
+            self._look(step + 1, losses)
+            losses = []
+            if over:
+                self.fitted.stopped = f"the time budget ended at step {step + 1} of {self.planned}"
+                return
+            if self.settings.patience and self.waited >= self.settings.patience:
+                self.fitted.stopped = f"no gain on validation rows for {self.waited} looks"
+                return
 
     def _take(self, step: int, index: Tensor, rows: Rows) -> Tensor:
         loss, numbers = torch.zeros(()), []
@@ -160,8 +180,19 @@ class _Loop:
             self._begin(turn)
             loss, norm = move(rows)
             numbers.append(loss + norm)
+            if turn.name:
+                self.moved.setdefault(f"{turn.name}_loss", []).append(loss)
+                self.moved.setdefault(f"{turn.name}_gradient", []).append(norm)
         self.unseen.append((step, index, rows, numbers))
         return loss
+
+    def _go_back(self, error: NonFiniteError) -> None:
+        """The model is what it was at its last good look; without one there is nothing to go back to."""
+        if not self.best_look:
+            raise error
+        step = int(self.best_look["step"])
+        self.fitted.stopped = f"{error.message}; went back to what it was at step {step}"
+        self.fitted.notes.append(f"the fit broke off: {self.fitted.stopped}")
 
     def _begin(self, turn: Turn) -> None:
         """A stage that starts from what is fitted by now: what was best before is no measure of it."""
@@ -172,6 +203,7 @@ class _Loop:
         with torch.no_grad():
             turn.begin(self.train)
         self.model.train()
+        self.average.begin()
         self._validate_start()
 
     def _see(self) -> None:
@@ -206,16 +238,38 @@ class _Loop:
             "loss": float(torch.stack(losses).mean()),
             "seconds": time.perf_counter() - self.started,
         }
-        if self.validation is not None:
-            look["validation"] = validation_score(self.model, self.validation, self.settings.seed)
-            if look["validation"] > self.best + 1e-4:
-                self.best, self.waited = look["validation"], 0
-                self.best_state = _snapshot(self.model)
-            elif getattr(self.model.objective, "settled", True):
-                self.waited += 1
+        look |= {name: float(torch.stack(values).mean()) for name, values in self.moved.items()}
+        self.moved = {}
+        with self.average.shown():
+            if self.validation is None:
+                self.best_state, self.best_look = _snapshot(self.model), look
+            else:
+                self._validate(look)
         self.fitted.history.append(look)
         if self.progress is not None:
             self.progress(step, self.planned, look)
+
+    def _validate(self, look: dict[str, float]) -> None:
+        assert self.validation is not None
+        look["validation"] = validation_score(self.model, self.validation, self.settings.seed)
+        look |= watched(self.model, self.validation, self.settings.seed)
+        if look["validation"] > self.best + 1e-4:
+            self.best, self.waited = look["validation"], 0
+            self.best_state, self.best_look = _snapshot(self.model), look
+        elif getattr(self.model.objective, "settled", True):
+            self.waited += 1
+
+
+def watched(model: Model, rows: Rows, seed: int = 0) -> dict[str, float]:
+    """What the objective tells of a model beside its score, where it tells anything."""
+    if not hasattr(model.objective, "watch"):
+        return {}
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), scope(seed):
+        told: dict[str, float] = model.objective.watch(model, rows)
+    model.train(was_training)
+    return told
 
 
 def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:

@@ -16,6 +16,8 @@ class FitSettings(BaseModel):
     clip           largest norm of a step's gradient
     patience       evaluations on validation rows without gain before fitting stops; 0 never stops early
     keep           "best" ends with the state that did best on validation rows, "last" with the last one
+    average        how much of itself a running mean of the parameters keeps at every step: validation rows see the
+                   mean, and the fit ends with it. 0 takes the parameters as they are
     folds          rows to choose settings are held out in turn, in so many parts, and the fit then takes them all; the
                    first setting of a grid that the best is not clearly above is chosen. 0 sets rows aside
     seed           of every random choice in the fit
@@ -34,6 +36,7 @@ class FitSettings(BaseModel):
     clip: float = Field(default=20.0, gt=0)
     patience: int = Field(default=15, ge=0)
     keep: Literal["best", "last"] = "best"
+    average: float = Field(default=0.0, ge=0, lt=1)
     folds: int = Field(default=0, ge=0)
     seed: int = 0
     tier: Literal["auto", "eager", "graph", "compiled"] = "auto"

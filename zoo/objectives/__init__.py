@@ -5,10 +5,20 @@ copy `reconstruction.py`: `loss(rows)` is a scalar to minimise, in nats per row 
 `validate(model, rows, particles)` says of each row (n,) how good the model is, higher being better.
 Optional: `withdraws` (verbs that a model fitted so cannot do: without "score" it has no likelihood, without "score" and
 "impute" its latents need no guide), `prepare(model)` (make networks of its own, once the model is made; they are saved
-with it), `agreement(model, rows)` (a scalar instead of `validate`: how well draws and validation rows agree).
+with it), `agreement(model, rows)` (a scalar instead of `validate`: how well draws and validation rows agree),
+`watch(model, rows)` (numbers by name that every look at the fit tells) and `notes(look)` (what is to be said of the
+model that was kept, given its look). Without a likelihood, copy `kernel.py`: `zoo.objectives.samples` has rows and
+draws as features, and `zoo.objectives.two_sample.Sampled` judges by them. A loss that is one function of
+`(model, rows)` needs no class: `objective = "mine:loss"`.
 """
 
 NAMES = {
+    "adversarial": "zoo.objectives.adversarial:Adversarial",
+    "density-ratio": "zoo.objectives.latents:DensityRatio",
+    "aggregated-posterior": "zoo.objectives.latents:Aggregated",
+    "mmd": "zoo.objectives.kernel:Mmd",
+    "energy-distance": "zoo.objectives.kernel:EnergyDistance",
+    "sinkhorn": "zoo.objectives.transport:Sinkhorn",
     "elbo": "zoo.objectives.elbo:Elbo",
     "iwae": "zoo.objectives.elbo:Iwae",
     "denoising": "zoo.objectives.denoising:Denoising",

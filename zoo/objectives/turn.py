@@ -17,6 +17,7 @@ class Turn:
     rate   times the learning rate of the fit, and `betas` of Adam
     span   share of the planned steps in which it moves, from and to: fits may have stages
     begin  called with the training rows before its first move, where that is not the start of the fit
+    name   of the player; where there are several, what each did is told by it
     """
 
     parameters: list[nn.Parameter]
@@ -26,6 +27,7 @@ class Turn:
     betas: tuple[float, float] = (0.9, 0.999)
     span: tuple[float, float] = (0.0, 1.0)
     begin: Callable[[Rows], None] | None = None
+    name: str = ""
 
     def moves(self, step: int, share: float) -> bool:
         """Whether it moves at a step, `share` of the planned ones being done."""

@@ -14,6 +14,7 @@ from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.networks.linear import Linear
 from zoo.networks.mlp import MLP
+from zoo.priors.codes import Codes
 from zoo.priors.normal import StandardNormal
 from zoo.programs import factor
 from zoo.rows.dense import plain
@@ -22,6 +23,10 @@ from zoo.table.codec import FAR, Cells, one_hot
 from zoo.table.schema import Schema
 
 START_DF = 10.0
+START_STEPS, START_RATE = 300, 1e-2
+"""By which a decoder comes to say what a mixture says."""
+FEW, STEEP = 10_000, 6.0
+"""Rows that the mixture is fitted to, and the steepest logit that is asked for."""
 NOISELESS = 1e-8
 """A variance that stands for none."""
 
@@ -51,9 +56,9 @@ class Latent(nn.Module):
                 f"dim = {dim} latents mapped linearly need more than {dim} columns; this table gives {schema.width}",
                 f"set program.dim below {max(2, schema.width)}",
             )
-        self.schema, self.dim, self.noise = schema, dim, noise
         self.prior: Any = prior(schema, dim)
-        self.decode = network(dim + schema.given, schema.full if noise == "row" else schema.width)
+        self.schema, self.dim, self.noise = schema, getattr(self.prior, "width", dim), noise
+        self.decode = network(self.dim + schema.given, schema.full if noise == "row" else schema.width)
         if isinstance(self.decode, Linear):
             self.decode.double()
         start = torch.full((len(schema.numeric),), math.log(START_DF - 1), dtype=torch.float64)
@@ -143,6 +148,9 @@ class Latent(nn.Module):
     def initialise(self, rows: Rows) -> bool:
         if hasattr(self.prior, "initialise"):
             self.prior.initialise(rows)
+        if isinstance(self.prior, Codes):
+            self._start_as_mixture(rows, self.prior)
+            return False
         marginal = em.fit(rows, components=1, covariance="diagonal")
         if not (self.linear_gaussian and not rows.given.shape[-1]):
             self._start_at(torch.cat([marginal.loc[0], marginal.rest[0]]), marginal.spread[0])
@@ -160,6 +168,35 @@ class Latent(nn.Module):
         else:
             rows.heads.log_scale.copy_(log_scale)
         return rows.complete and not marginal.approximate
+
+    def _start_as_mixture(self, rows: Rows, prior: Codes) -> None:
+        """Let every level of the prior be decoded to a component of a mixture, and heavy components by several."""
+        few = rows.take(torch.randperm(rows.n, device=rows.given.device)[:FEW])
+        start = em.fit(few, min(prior.parts(), max(1, few.n // 20)), "diagonal", restarts=4, keep=1)
+        places = (torch.arange(prior.components, device=start.loc.device) + 0.5) / prior.components
+        which = torch.searchsorted(start.log_weights.exp().cumsum(0), places.double()).clamp_max(len(start.loc) - 1)
+        target = torch.cat([start.loc, start.rest.clamp(-STEEP, STEEP)], 1)
+        if self.noise == "row":
+            target = torch.cat([target, start.spread], 1)
+        elif self.noise == "column":
+            rows.heads.log_scale.copy_((start.log_weights.exp()[:, None] * start.spread).sum(0))
+        target = target[which].to(next(self.decode.parameters()))
+        self._start_at(target[:, : self.schema.width].mean(0), target[:, self.schema.width :].mean(0))
+        levels = torch.arange(prior.components, device=target.device)
+        parameters = list(self.decode.parameters())
+        adam = torch.optim.Adam(parameters, lr=START_RATE)
+        for step in range(START_STEPS):
+            adam.param_groups[0]["lr"] = START_RATE * (1 - step / START_STEPS)
+            numbers = torch.randn(len(levels), prior.dim + prior.noise, device=target.device)
+            given = rows.given[torch.randint(rows.n, (len(levels),), device=target.device)]
+            with torch.enable_grad():
+                out = self.decode(torch.cat([prior.beside(levels, numbers), given], 1))
+                gradients = torch.autograd.grad((out - target).square().mean(), parameters)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            adam.step()
+        for parameter in parameters:
+            parameter.grad = None
 
     def _start_at(self, predictor: Tensor, log_scale: Tensor) -> None:
         """Let the decoder begin at the independent model: its last bias is what each column is on average."""

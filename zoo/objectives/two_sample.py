@@ -1,0 +1,104 @@
+"""Whether draws agree with rows: what fits without a likelihood are stopped and chosen by.
+
+The statistic is the unbiased squared maximum mean discrepancy (Gretton et al. 2012) between features of the rows and of
+as many draws, under Cauchy kernels of several widths: 0 in expectation where both are of one distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from zoo.objectives.samples import drawn_rows
+from zoo.rows.rows import Rows
+
+if TYPE_CHECKING:
+    from zoo.model import Model
+
+WIDTHS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
+"""Of the kernels, in median distances between rows."""
+MOST, NEIGHBOURS = 500, 5
+COLLAPSED = 0.6
+"""Share of rows reached, of those that other rows would reach, below which draws have left modes out."""
+
+
+class Sampled(nn.Module):
+    """What objectives without a likelihood have in common: draws are all that a model fitted so is judged by."""
+
+    withdraws: tuple[str, ...] = ("score", "impute")
+
+    def agreement(self, model: Model, rows: Rows) -> Tensor:
+        """Minus 100 times the discrepancy between draws and rows; a scalar, 0 at best but for noise."""
+        x, y, weight = beside(model, rows)
+        return -100 * discrepancy(x, y, weight)
+
+    def watch(self, model: Model, rows: Rows) -> dict[str, float]:
+        """What a look at the fit tells of it: `coverage`, the share of rows that draws reach."""
+        x, y, _ = beside(model, rows)
+        return {"coverage": float(coverage(x, y))}
+
+    def notes(self, look: dict[str, float]) -> list[str]:
+        """What is to be said of the fitted model, given what was watched of it."""
+        found = look.get("coverage", 1.0)
+        if found >= COLLAPSED * EXPECTED:
+            return []
+        return [f"draws reach only {found:.0%} of the validation rows ({EXPECTED:.0%} if they were alike): collapsed"]
+
+
+EXPECTED = 1 - 0.5**NEIGHBOURS
+"""Coverage, in expectation, where rows and as many draws are of one distribution."""
+
+
+def beside(model: Model, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Features of some rows and of a draw beside each, with their given columns, and their weights."""
+    if rows.n > MOST:
+        rows = rows.take(torch.randperm(rows.n, device=rows.given.device)[:MOST])
+    drawn = drawn_rows(model, rows)
+    return (
+        torch.cat([rows.features(), rows.given], 1),
+        torch.cat([drawn.features(), rows.given], 1),
+        rows.weight,
+    )
+
+
+def discrepancy(x: Tensor, y: Tensor, weight: Tensor, widths: Sequence[float] = WIDTHS) -> Tensor:
+    """Unbiased squared MMD of features (n, F) of rows and draws, both of these weights (n,)."""
+    xx, yy, xy = torch.cdist(x, x), torch.cdist(y, y), torch.cdist(x, y)
+    unit = xx.detach().median().clamp_min(1e-6)
+
+    def kernel(distance: Tensor) -> Tensor:
+        each = [1 / (1 + (distance / (width * unit)).square()) for width in widths]
+        return torch.stack(each).mean(0)
+
+    return apart(kernel(xx), weight) + apart(kernel(yy), weight) - 2 * across(kernel(xy), weight)
+
+
+def energy_distance(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """2 E|x - y| - E|x - x'| - E|y - y'| of features (n, F), without bias. Szekely & Rizzo 2013."""
+    pairs = apart(torch.cdist(x, x), weight) + apart(torch.cdist(y, y), weight)
+    return 2 * across(torch.cdist(x, y), weight) - pairs
+
+
+def apart(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean of values (n, n) over pairs of different rows."""
+    w = weight.to(values)
+    pairs = w.sum().square() - w.square().sum()
+    return (w @ (values - values.diagonal().diag()) @ w) / pairs.clamp_min(1e-12)
+
+
+def across(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean of values (n, n) over all pairs."""
+    w = weight.to(values)
+    return (w @ values @ w) / w.sum().square()
+
+
+def coverage(x: Tensor, y: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
+    """Share of rows x that have a draw y no farther than their k-th nearest row. Naeem et al. 2020."""
+    k = min(neighbours, len(x) - 1)
+    if k < 1:
+        return torch.ones(())
+    radius = torch.cdist(x, x).kthvalue(k + 1, dim=1).values
+    return (torch.cdist(x, y).amin(1) <= radius).double().mean()
