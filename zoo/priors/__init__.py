@@ -12,5 +12,6 @@ NAMES = {
     "conditional": "zoo.priors.conditional:Conditional",
     "mixture": "zoo.priors.mixture:Mixture",
     "vamp": "zoo.priors.vamp:Vamp",
+    "diffusion": "zoo.priors.diffusion:Diffusion",
     "flow": "zoo.priors.flow:Flow",
 }

@@ -31,5 +31,6 @@ NAMES = {
     "chain": "zoo.programs.chain:Chain",
     "diffusion": "zoo.programs.diffusion:Diffusion",
     "score": "zoo.programs.score:Score",
+    "energy": "zoo.programs.energy:Energy",
     "spline-flow": "zoo.programs.flow:spline_flow",
 }
