@@ -130,7 +130,6 @@ def load(path: Any, **options: Any) -> Estimator:
 
 def models(models_file: str | None = None) -> Registry:
     """The registry: names to recipes."""
-    from zoo.laws import check
     from zoo.registry import Registry
 
     return Registry.load(models_file)

@@ -340,7 +340,7 @@ def check(
     header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
-    """Put a model, one of your own too, through the laws on some rows of a table; exit code 1 where one does not hold."""
+    """Put a model, your own too, through the laws on some rows of a table; exit code 1 where one does not hold."""
     from zoo.laws import check as checked
     from zoo.registry import parse_set
 

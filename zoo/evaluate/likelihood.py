@@ -176,7 +176,7 @@ def _said(model: Model, rows: Rows, draws: int, seed: int) -> Scores:
     with torch.no_grad(), scope(seed):
         parts = [model.program.log_prob(rows.take(i), k) for i in _positions(rows).split(DIRECT_ROWS) if len(i)]
     log = torch.cat(parts, 1).double() if parts else torch.zeros(k, 0, dtype=torch.float64)
-    error = log.std(0) / math.sqrt(k) if k > 1 else torch.zeros(rows.n)
+    error = log.std(0) / math.sqrt(k) if k > 1 and rows.n else torch.zeros(rows.n)
     mean, weight = log.mean(0).cpu().numpy(), rows.weight.cpu().numpy()
     none, measure = np.zeros(0), model.schema.measure
     return Scores(mean, mean.copy(), error.cpu().double().numpy(), none, bound, k, measure, weight)

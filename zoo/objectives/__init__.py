@@ -22,5 +22,8 @@ NAMES = {
     "elbo": "zoo.objectives.elbo:Elbo",
     "iwae": "zoo.objectives.elbo:Iwae",
     "denoising": "zoo.objectives.denoising:Denoising",
+    "contrastive-divergence": "zoo.objectives.energy:ContrastiveDivergence",
+    "nce": "zoo.objectives.energy:NoiseContrastive",
+    "latent-diffusion": "zoo.objectives.latent_diffusion:LatentDiffusion",
     "reconstruction": "zoo.objectives.reconstruction:Reconstruction",
 }

@@ -14,5 +14,6 @@ NAMES = {
     "mixture": "zoo.priors.mixture:Mixture",
     "vamp": "zoo.priors.vamp:Vamp",
     "codes": "zoo.priors.codes:Codes",
+    "diffusion": "zoo.priors.diffusion:Diffusion",
     "flow": "zoo.priors.flow:Flow",
 }

@@ -34,4 +34,5 @@ NAMES = {
     "flow-mixture": "zoo.programs.flow_mixture:FlowMixture",
     "diffusion": "zoo.programs.diffusion:Diffusion",
     "score": "zoo.programs.score:Score",
+    "energy": "zoo.programs.energy:Energy",
 }

@@ -1,0 +1,126 @@
+"""Diffusion as the density of latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from zoo.flows.angle import Velocity, exact, ladder, measure, move
+from zoo.networks.residual import Residual
+from zoo.rows.rows import Rows
+from zoo.rows.scores import log_phi
+from zoo.table.schema import Schema
+
+FIRST, LAST = 0.01, 20.0
+FREQUENCIES = 6
+
+
+class Diffusion(nn.Module):
+    """e ~ Normal(0, I),  z = what e becomes along the flow from noise to latents, given          # Vahdat et al. 2021
+
+    Until it settles at draws of the rows' latents it is the standard Normal.
+
+    walk    steps of a draw, by Heun's method
+    solver  steps of a log-density, by the Runge-Kutta method
+    """
+
+    centre: Tensor
+    spread: Tensor
+    settled: Tensor
+    waves: Tensor
+
+    def __init__(
+        self,
+        schema: Schema,
+        dim: int,
+        network: Callable[[int, int], nn.Module] = Residual,
+        walk: int = 40,
+        solver: int = 16,
+    ):
+        super().__init__()
+        self.dim, self.walk, self.solver = dim, walk, solver
+        self.network = network(dim + 1 + 2 * FREQUENCIES + schema.given, dim)
+        self.register_buffer("centre", torch.zeros(dim))
+        self.register_buffer("spread", torch.ones(dim))
+        self.register_buffer("settled", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("waves", torch.logspace(-1, math.log10(2 * math.pi), FREQUENCIES), persistent=False)
+
+    def forward(self, rows: Rows) -> Tensor:
+        if not self.settled:
+            at = torch.zeros(self.dim, device=rows.given.device)
+            return pyro.sample("z", dist.Normal(at, 1.0).to_event(1))
+        return pyro.sample("z", Carried(self, rows.given))
+
+    def settle(self, z: Tensor) -> None:
+        self.centre.copy_(z.mean(0))
+        self.spread.copy_(z.std(0).clamp_min(1e-3))
+        self.settled.fill_(True)
+
+    def velocity(self, u: Tensor, angle: Tensor, given: Tensor) -> Tensor:
+        """E[cos(a) e - sin(a) z | u] (n, dim) of standardised latents."""
+        noise = angle.tan().log().clamp(-7, 7).float()[:, None]
+        parts = [u.float(), noise / 7, (noise * self.waves).sin(), (noise * self.waves).cos(), given]
+        out: Tensor = self.network(torch.cat(parts, -1)).to(u.dtype)
+        return out
+
+    def loss(self, z: Tensor, given: Tensor) -> Tensor:
+        """Squared error of the noise told (n,), over noise to signal from 0.01 to 20."""
+        z = (z - self.centre) / self.spread
+        place = (torch.rand((), device=z.device) + torch.randperm(len(z), device=z.device) / len(z)).remainder(1.0)
+        a = (FIRST * (LAST / FIRST) ** place).atan()
+        noise = torch.randn_like(z)
+        c, s = a.cos()[:, None], a.sin()[:, None]
+        error = self.velocity(c * z + s * noise, a, given) - (c * noise - s * z)
+        return a.cos().square() * error.square().mean(-1)
+
+
+class Carried(TorchDistribution):
+    """Latents (n, dim) that the flow of a diffusion carries noise to."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector
+    has_rsample = False
+
+    def __init__(self, prior: Diffusion, given: Tensor):
+        self.prior, self.given = prior, given
+        super().__init__(torch.Size([len(given)]), torch.Size([prior.dim]), validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Carried:
+        n = torch.Size(batch_shape).numel()
+        return self if n == len(self.given) else Carried(self.prior, self.given.expand(n, -1))
+
+    def _angles(self, steps: int) -> Tensor:
+        return ladder(math.atan(FIRST), math.atan(LAST), steps).to(self.given.device)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        prior, many = self.prior, torch.Size(sample_shape).numel()
+        given = self.given.repeat(many, 1)
+        u = torch.randn(len(given), prior.dim, device=given.device)
+
+        def velocity(u: Tensor, a: Tensor) -> Tensor:
+            return prior.velocity(u, a, given)
+
+        with torch.no_grad():
+            z = prior.centre + prior.spread * move(velocity, u, self._angles(prior.walk).flip(0).float())
+        return z.reshape(*sample_shape, len(self.given), prior.dim)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        prior, shape = self.prior, value.shape[:-1]
+        z = ((value - prior.centre) / prior.spread).reshape(-1, prior.dim).double()
+        given = self.given.repeat(len(z) // max(len(self.given), 1), 1)
+        angles = self._angles(prior.solver)
+        rate = exact(self._velocity(given.repeat(prior.dim, 1)), prior.dim)
+        end, total = measure(rate, angles[0].cos() * z, angles)
+        log = log_phi(end).sum(-1) + total + prior.dim * angles[0].cos().log() - prior.spread.log().sum()
+        return log.reshape(shape)
+
+    def _velocity(self, given: Tensor) -> Velocity:
+        return lambda u, a: self.prior.velocity(u, a, given[: len(u)])
