@@ -199,6 +199,10 @@ def one_seed(whole: pd.DataFrame, asked: argparse.Namespace, seed: int) -> tuple
     frame = frame[list(schema.names)]
     schema = infer_schema(frame)
     holes, where = hide(frame, asked.hide, seed)
+    left = infer_schema(holes, kinds=_kinds(schema))  # a column of which one value is left has nothing to be learnt
+    kept = [c.name for c in schema.modelled if left[c.name] in left.modelled]
+    frame, holes, where = frame[kept], holes[kept], where[kept]
+    schema = infer_schema(frame)
     truth, codes = coded(frame, schema), coded(holes, schema)
     results: dict[str, pd.Series] = {}
     lines: list[str] = [f"{len(frame)} rows, seed {seed}"]
