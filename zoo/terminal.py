@@ -162,14 +162,15 @@ def print_card(document: dict[str, Any]) -> None:
 def print_findings(model: str, findings: list[dict[str, Any]]) -> None:
     """The laws that a model was put through, and what to do where one does not hold."""
     marks = {True: "[green]holds[/]", False: "[red]fails[/]", None: "[dim]n/a[/]"}
+    grid = Grid("", "law", "found", box=None, header_style="bold")
     for finding in findings:
-        said = f"  {escaped(finding['said'])}" if finding["said"] else ""
-        say(f"{marks[finding['holds']]}  {finding['law']}{said}")
+        grid.add_row(marks[finding["holds"]], finding["law"], escaped(finding["said"]))
         if finding["holds"] is False:
-            say(f"       {escaped(finding['remedy'])}")
+            grid.add_row("", "", f"[bold]{escaped(finding['remedy'])}[/]")
+    say(grid)
     failed = sum(finding["holds"] is False for finding in findings)
     held = sum(finding["holds"] is True for finding in findings)
-    say(f"\n{model}: {count_of(held, 'law')} hold, {failed} fail")
+    say(f"\n{model}: {count_of(held, 'law')} held, {failed} failed")
 
 
 def print_quality(document: dict[str, Any]) -> None:
