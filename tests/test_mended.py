@@ -158,9 +158,9 @@ def test_a_covariance_has_the_rows_that_it_lacks_from_the_table() -> None:
 def test_a_class_of_three_rows_has_a_density() -> None:
     """Three classes of the same shape in four columns, one with three rows, five components each.
 
-    The gap to the true density of new rows of that class: three rows leave its mean a standard error of .58, some 0.7
-    nats, and its scales are the table's, which the other classes' distances make some 3 times too wide, 4 nats. Fitted
-    to three rows alone it was beyond 1,000. A seed in which it is above 10 was not among 20.
+    The gap to the true density of new rows: three rows leave the mean of their class a standard error of .58 in each of
+    four columns, some 0.7 nats. Over 20 seeds the means of the gaps were at most 1.9 (rare) and 0.41 (common), the
+    largest of a rare row 10.
     """
     rng = np.random.default_rng(0)
     means = rng.normal(scale=3, size=(3, 4))
@@ -174,8 +174,8 @@ def test_a_class_of_three_rows_has_a_density() -> None:
     new = means[2] + rng.normal(size=(500, 4))
     truth = multivariate_normal.logpdf(new, means[2])
     gap = truth - fitted.score_samples(table(new).assign(kind="w"))
-    assert gap.mean() < 10
-    assert gap.max() < 40
+    assert gap.mean() < 4
+    assert gap.max() < 20
     common = means[0] + rng.normal(size=(500, 4))
     gap = multivariate_normal.logpdf(common, means[0]) - fitted.score_samples(table(common).assign(kind="u"))
     assert gap.mean() < 0.6  # 5 x 15 - 1 parameters of 200 rows cost 0.19; the five rows of others 0.02
