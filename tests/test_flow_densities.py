@@ -76,7 +76,7 @@ def test_missing_cells_are_marginalised() -> None:
         density = program(torch.zeros(1, 0))
         white = torch.eye(3, dtype=torch.float64).float()
         at, zero = (density.transform(x).double() for x in (white, torch.zeros(1, 3)))
-        to_u = (at - zero).T @ torch.linalg.inv(program.tril)
+        to_u = (at - zero).T @ torch.linalg.inv(program.frame)
         spread = torch.linalg.inv(to_u)
         loc = program.loc - spread @ zero[0]
         covariance = (spread @ spread.T).numpy()

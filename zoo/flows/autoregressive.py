@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.flows import scalar
-from zoo.flows.transform import START, Flow, Stack, Transform, beside
+from zoo.flows.transform import Flow, Stack, Transform, beside, faint
 from zoo.networks.zuko_parts import masked_mlp
 
 
@@ -19,14 +19,14 @@ class Autoregressive(Flow):
         super().__init__(features, context)
         self.kind = kind
         adjacency = torch.cat([order[:, None] > order, torch.ones(features, context, dtype=torch.bool)], 1)
-        self.network = masked_mlp(adjacency.repeat_interleave(kind.n_params, 0), hidden)
+        self.network = faint(masked_mlp(adjacency.repeat_interleave(kind.n_params, 0), hidden))
         self.bias = nn.Parameter(torch.zeros(features * kind.n_params))
 
     def forward(self, c: Tensor | None = None) -> Transform:
         return OneByOne(self, c)
 
     def maps(self, x: Tensor, c: Tensor | None) -> scalar.Map:
-        raw = self.bias + START * self.network(beside(x, c))
+        raw = self.bias + self.network(beside(x, c))
         return self.kind(raw.unflatten(-1, (self.features, -1)))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.flows import scalar
 from zoo.flows.linear import Actnorm, Linear
-from zoo.flows.transform import START, Flow, Stack, Transform, beside
+from zoo.flows.transform import Flow, Stack, Transform, beside, faint
 from zoo.networks.mlp import MLP
 
 
@@ -28,14 +28,14 @@ class Coupling(Flow):
         self.register_buffer("b", b, persistent=False)
         self.register_buffer("back", torch.cat([a, b]).argsort(), persistent=False)
         n_in, n_out = len(a) + context, len(b) * kind.n_params
-        self.network = MLP(n_in, n_out, hidden) if n_in else None
+        self.network = faint(MLP(n_in, n_out, hidden)) if n_in else None
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, c: Tensor | None = None) -> Transform:
         return PartGivenPart(self, c)
 
     def maps(self, kept: Tensor, c: Tensor | None) -> scalar.Map:
-        raw = self.bias if self.network is None else self.bias + START * self.network(beside(kept, c))
+        raw = self.bias if self.network is None else self.bias + self.network(beside(kept, c))
         return self.kind(raw.expand(len(kept), -1).unflatten(-1, (len(self.b), -1)))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo.networks.mlp import MLP
 
 START = 0.1
-"""Outputs of a fresh network are scaled by this, so that a flow starts near the identity and every weight moves."""
+"""Of a fresh network's last layer: a flow then starts near the identity, and every weight moves."""
 REACH = 10.0
 """Networks read coordinates no further out than this: beyond, a map goes on as it was."""
 
@@ -96,18 +96,28 @@ class Stack(Flow):
 class Parameters(nn.Module):
     """Numbers (n_out,) that a transform needs, or (n, n_out) where they depend on a context.
 
-    v = start + 0.1 network(c)
+    v = start + network(c)
     """
 
     def __init__(self, context: int, start: Tensor, hidden: Sequence[int]):
         super().__init__()
         self.start = nn.Parameter(start)
-        self.network = MLP(context, len(start), hidden) if context else None
+        self.network = faint(MLP(context, len(start), hidden)) if context else None
 
     def forward(self, c: Tensor | None) -> Tensor:
         if self.network is None or c is None:
             return self.start
-        return self.start + START * self.network(c)
+        out: Tensor = self.start + self.network(c)
+        return out
+
+
+def faint(network: nn.Module) -> nn.Module:
+    """The same network, its fresh outputs small."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    with torch.no_grad():
+        for parameter in layers[-1].parameters() if layers else ():
+            parameter.mul_(START)
+    return network
 
 
 def beside(x: Tensor, c: Tensor | None) -> Tensor:

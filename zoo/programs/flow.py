@@ -36,13 +36,14 @@ def flow(
     tails: Literal["normal", "student-t"] = "normal",
     hidden: Sequence[int] = (64, 64),
     hide: float = 0.3,
+    whiten: bool = True,
     mixed: Literal["joint", "chain"] = "joint",
 ) -> nn.Module:
     """A flow over the numbers given the levels and atoms; with `mixed = "chain"`, on a table that has levels, atoms or
     missing cells, the chain of one-dimensional splines instead, which has exact masses and needs no proposals."""
     if mixed == "chain" and (schema.rest or schema.has_missing):
         return Chain(schema, hidden=hidden, family="spline", hide=hide)
-    return Flow(schema, flow, tails, hidden, hide)
+    return Flow(schema, flow, tails, hidden, hide, whiten)
 
 
 class Flow(nn.Module):
@@ -50,11 +51,12 @@ class Flow(nn.Module):
 
     levels    ~ chain(given)                           # each given those before it; which cells are atoms, last
     u         ~ Normal(0, I), or Student's t           # `tails`
-    x_numeric = loc + tril T(u; given, levels)         # T: the inverse of `flow`
+    x_numeric = loc + frame T(u; given, levels)        # T: the inverse of `flow`
 
-    loc and tril are those of the training rows: correlation is the Gaussian's part, shape is the flow's. A share of a
-    thousandth of the density is a multivariate Cauchy of that Gaussian's scales, so that a row far from all others
-    costs a few nats.
+    loc and frame are of the training rows: the Cholesky factor of their covariance, so that correlation is the
+    Gaussian's part and shape is the flow's; or, not to `whiten`, the columns' own scales, which leaves columns of a few
+    values, or with gaps, as sharp as they are. A share of a thousandth of the density is a multivariate Cauchy of the
+    rows' covariance, so that a row far from all others costs some nats and no more.
 
     hidden  layers of the chain's network
     hide    share of the rows whose levels are hidden in part from what follows, so that missing ones cost little
@@ -67,12 +69,13 @@ class Flow(nn.Module):
         tails: Literal["normal", "student-t"] = "normal",
         hidden: Sequence[int] = (64, 64),
         hide: float = 0.3,
+        whiten: bool = True,
     ):
         super().__init__()
         n = len(schema.numeric)
         self.levels = Levels(schema, hidden, hide) if schema.rest else None
         context = schema.given + (self.levels.width if self.levels is not None else 0)
-        self.numbers = Numbers(n, context, flow, tails) if n else None
+        self.numbers = Numbers(n, context, flow, tails, whiten) if n else None
         self.proposal = Proposal(schema, context) if n else None
 
     def forward(self, rows: Rows) -> Tensor:
@@ -125,14 +128,24 @@ class Gaussian(nn.Module):
 class Numbers(Gaussian):
     """The joint density of the numeric columns given a context (n, C): a flow about a Gaussian."""
 
-    def __init__(self, n: int, context: int, flow: Callable[[int, int], nn.Module], tails: str):
+    frame: Tensor
+
+    def __init__(self, n: int, context: int, flow: Callable[[int, int], nn.Module], tails: str, whiten: bool = True):
         super().__init__(n)
+        self.whiten = whiten
+        self.register_buffer("frame", torch.eye(n, dtype=torch.float64))
         self.flow = flow(n, context)
         self.log_df = nn.Parameter(torch.full((n,), math.log(START_DF))) if tails == "student-t" else None
 
+    def start_at(self, start: em.Start, k: int) -> None:
+        super().start_at(start, k)
+        own = start.covariance(k).diagonal().sqrt()
+        self.frame.copy_(self.tril if self.whiten else torch.diag(own))
+
     def forward(self, context: Tensor) -> FlowDensity:
         df = None if self.log_df is None else 1.0 + self.log_df.clamp(-5, 8).exp().double()
-        return FlowDensity(self.flow, context, self.loc, self.tril, df)
+        floor = MultivariateStudentT(self.loc.new_full((), FLOOR_DF), self.loc, self.tril)
+        return FlowDensity(self.flow, context, self.loc, self.frame, floor, df)
 
 
 class Proposal(Gaussian):
@@ -151,19 +164,19 @@ class Proposal(Gaussian):
 
 
 class FlowDensity(TorchDistribution):
-    """(1 - s) flow + s Cauchy(loc, tril), over (n, Dn), s = 0.001.
+    """(1 - s) flow + s floor, over (n, Dn), s = 0.001.
 
-    flow(context) maps whitened x -> u in single precision; u has independent coordinates, Normal, or t with df (Dn,).
+    flow(context) maps (x - loc) / frame -> u in single precision, frame (Dn, Dn) lower triangular; u has independent
+    coordinates, Normal, or t with df (Dn,).
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, flow: Any, context: Tensor, loc: Tensor, tril: Tensor, df: Tensor | None = None):
-        self.flow, self.context, self.loc, self.tril, self.df = flow, context, loc, tril, df
+    def __init__(self, flow: Any, context: Tensor, loc: Tensor, frame: Tensor, floor: Any, df: Tensor | None = None):
+        self.flow, self.context, self.loc, self.frame, self.floor, self.df = flow, context, loc, frame, floor, df
         self.transform = flow(context if context.shape[-1] else None)
-        self.floor = MultivariateStudentT(loc.new_full((), FLOOR_DF), loc, tril)
         super().__init__(torch.Size([len(context)]), loc.shape, validate_args=False)
 
     @property
@@ -177,9 +190,9 @@ class FlowDensity(TorchDistribution):
         return self
 
     def log_prob(self, value: Tensor) -> Tensor:
-        white = torch.linalg.solve_triangular(self.tril, (value - self.loc).mT, upper=False).mT
+        white = torch.linalg.solve_triangular(self.frame, (value - self.loc).mT, upper=False).mT
         u, ladj = self.transform.call_and_ladj(white.clamp(-FAR, FAR).float())
-        log = self._log_base(u.double()).sum(-1) + ladj - self.tril.diagonal().log().sum()
+        log = self._log_base(u.double()).sum(-1) + ladj - self.frame.diagonal().log().sum()
         floor = self.floor.log_prob(value)
         return torch.logaddexp(log + math.log1p(-TAIL_SHARE), floor + math.log(TAIL_SHARE))
 
@@ -194,7 +207,7 @@ class FlowDensity(TorchDistribution):
         u = torch.randn(shape, dtype=torch.float64, device=self.loc.device)
         if self.df is not None:
             u = u * (self.df / (2 * torch._standard_gamma((self.df / 2).expand(shape)))).sqrt()
-        draw = self.loc + self.transform.inv(u.float()).double() @ self.tril.mT
+        draw = self.loc + self.transform.inv(u.float()).double() @ self.frame.mT
         pick = torch.rand(shape[0], 1, device=draw.device) < TAIL_SHARE
         return torch.where(pick, self.floor.sample(torch.Size([shape[0]])), draw)
 
