@@ -219,16 +219,17 @@ def fit(
         estimator.fit_parts(train, validation, found, progress=told(model), stream=stream)
     estimator.reading_ = reading.kept(frame)
     with quiet():  # what is to be said of these cells was said of the whole table
-        scores = estimator.log_likelihood(test)
+        scores = estimator.log_likelihood(test) if "score" in estimator.model_.verbs else None
     done = estimator.fitted_
     document = {
         "model": model, "seconds": done.seconds, "epochs": done.epochs, "steps": done.steps, "step_tier": done.tier,
-        "loss": done.loss, "log_likelihood": scores.mean, "standard_error": scores.standard_error,
-        "bound": scores.bound, "measure": scores.measure, "stopped": done.stopped, "device": str(chosen),
+        "loss": done.loss, "log_likelihood": scores.mean if scores else None,
+        "standard_error": scores.standard_error if scores else None, "bound": scores.bound if scores else "none",
+        "measure": found.measure, "stopped": done.stopped, "device": str(chosen),
         "settings": estimator.chosen_, "run": str(output),
     }  # fmt: skip
     with new_folder(output) as folder:
-        estimator.write(folder, score=scores.to_json(), table=name_of(table))
+        estimator.write(folder, score=scores.to_json() if scores else None, table=name_of(table))
         write_report(folder, models_file, {model: estimator})
     if json_:
         return print_json(document)
@@ -237,7 +238,9 @@ def fit(
         chosen = ", chosen" * (choice["settings"] == estimator.chosen_)
         note(f"  {tried}: {choice['validation']:.3f} on validation rows{chosen}")
     note(f"{done.stopped}; {count_of(done.steps, 'step')} ({done.tier}) in {done.seconds:.1f} s")
-    say(sentence(scores.to_json()))
+    for said in done.notes:
+        warnings.warn(said, ZooWarning, stacklevel=1)
+    say(sentence(scores.to_json()) if scores else "no log-likelihood: `zoo sample` draws rows, `zoo judge` judges them")
     note(f"{wrote} {output}")
 
 
@@ -395,6 +398,9 @@ def sample(
     run: RunArg,
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="how many")] = 100,
     given: Annotated[list[str] | None, typer.Option("--given", help="column=value; the others given it")] = None,
+    truncation: Annotated[
+        float | None, typer.Option("--truncation", help="draw no Normal latent farther from its mean, in deviations")
+    ] = None,
     seed: Seed = 0, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
 ) -> None:  # fmt: skip
     """Rows drawn from the fitted density, in the table's units."""
@@ -409,11 +415,11 @@ def sample(
         from zoo.streaming import samples
         from zoo.table.writer import write_parts
 
-        written = write_parts(samples(estimator, rows, seed, fixed), output)
+        written = write_parts(samples(estimator, rows, seed, fixed, truncation), output)
         return (
             print_json({"rows": written, "output": str(output)}) if json_ else note(f"wrote {output}: {written} rows")
         )
-    give(estimator.sample(rows, seed, fixed), output, json_)
+    give(estimator.sample(rows, seed, fixed, truncation), output, json_)
 
 
 @app.command()

@@ -75,8 +75,8 @@ def fit(
         fitted = Fitted()
         if finished:
             fitted.tier, fitted.stopped = finished
-        if source is not None:
-            finished = None
+        if source is not None or hasattr(model.objective, "agreement"):
+            finished = None  # of the likelihood that was the maximum, and of these rows
         if not finished or model.guide_parameters():
             # a finished start stays as it is, and only the guide is left to fit
             parts = (model.program, model.heads) if finished else ()
