@@ -192,3 +192,46 @@ class Rings:
             for w, m in ((0.4, 1.0), (0.6, 3.0))
         ]
         return logsumexp(parts, axis=0) - np.log(2 * np.pi * np.maximum(r, 1e-12))
+
+
+class Modes:
+    """Round Gaussians of one size at `centres` (K, 2)."""
+
+    centres: np.ndarray
+    sigma = 0.05
+
+    def sample(self, n, rng):
+        k = rng.integers(len(self.centres), size=n)
+        return pd.DataFrame(self.centres[k] + self.sigma * rng.normal(size=(n, 2)), columns=["a", "b"])
+
+    def log_density(self, frame):
+        x = frame[["a", "b"]].to_numpy()
+        square = np.square(x[:, None] - self.centres).sum(-1) / self.sigma**2
+        return logsumexp(-0.5 * square, axis=1) - np.log(len(self.centres) * 2 * np.pi * self.sigma**2)
+
+    def distances(self, frame):
+        """(n, K), in sigmas."""
+        return np.linalg.norm(frame[["a", "b"]].to_numpy()[:, None] - self.centres, axis=-1) / self.sigma
+
+    def nearest(self, frame):
+        return self.distances(frame).argmin(1)
+
+    def covered(self, frame, least=0.2):
+        """How many modes have at least a fifth of their share of the rows within 3 sigma, and the share of rows that
+        are within 3 sigma of a mode (0.989 of true ones)."""
+        distances = self.distances(frame)
+        near = distances.min(1) <= 3
+        counts = np.bincount(distances.argmin(1)[near], minlength=len(self.centres))
+        return int((counts >= least * len(frame) / len(self.centres)).sum()), float(near.mean())
+
+
+class GaussianGrid(Modes):
+    """25 modes, 2 apart."""
+
+    centres = np.array([[a, b] for a in (-4.0, -2.0, 0.0, 2.0, 4.0) for b in (-4.0, -2.0, 0.0, 2.0, 4.0)])
+
+
+class GaussianRing(Modes):
+    """Eight modes on a circle of radius 2."""
+
+    centres = 2 * np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4)], -1)

@@ -636,6 +636,32 @@ def test_samples_look_like_the_table(name, table, estimator, tables):
         assert set(text) <= {*known, "<unseen>"}
 
 
+@every
+@on("continuous", "mixed", "levels")
+def test_draws_without_a_likelihood_are_sane(name, table, fitted, tables):
+    """Finite numbers, between the column's ends; levels about as often as in the table: total variation below 0.4."""
+    model, frame = fitted(name, table), tables[table]
+    if model.bound() != "none" or "sample" not in model.verbs:
+        pytest.skip("has a likelihood, which says more")
+    x = posterior.sample(model, 500)
+    assert torch.isfinite(x).all()
+    drawn = model.codec.decode(x)
+    assert not drawn.isna().to_numpy().any()
+    for column in model.schema.numeric:
+        assert (
+            drawn[column.name]
+            .between(
+                -math.inf if column.lower is None else column.lower, math.inf if column.upper is None else column.upper
+            )
+            .all()
+        )
+    for column in model.schema.discrete:
+        known = frame[column.name].dropna()
+        shares = [f.map(lambda v: f"{v:g}" if isinstance(v, float) else v).value_counts(normalize=True)
+                  for f in (known, drawn[column.name])]  # fmt: skip
+        assert 0.5 * shares[0].sub(shares[1], fill_value=0).abs().sum() < 0.4
+
+
 # ------------------------------------------------------------------------------------------------ batches and weights
 
 

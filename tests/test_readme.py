@@ -83,7 +83,8 @@ def test_the_python_of_the_readme(folder: Path) -> None:
 def test_the_model_of_the_readme(folder: Path) -> None:
     """mine.py and both entries, pasted as they are: fitted, scored, sampled, imputed, embedded, saved and loaded."""
     (mine,) = (block for block in PYTHON if "rows.observe" in block)
-    (folder / "mine.py").write_text(mine)
+    (loss,) = (block for block in PYTHON if "def sliced" in block)
+    (folder / "mine.py").write_text(f"{mine}\n\n{loss}")
     (folder / "models.toml").write_text("\n".join(TOML))
     assert {"line", "small-vae"} <= set(Registry.load())
     frame = table()
@@ -99,6 +100,23 @@ def test_the_model_of_the_readme(folder: Path) -> None:
     assert above["line"] > 0  # the columns do move together
     loaded = Estimator.load(line.save(folder / "run"), device="cpu")
     np.testing.assert_array_equal(loaded.score_samples(frame), line.score_samples(frame))
+
+
+def test_the_loss_of_the_readme(folder: Path) -> None:
+    """The sliced Wasserstein distance, pasted as it is: its draws have the table's levels and means, and no number."""
+    (loss,) = (block for block in PYTHON if "def sliced" in block)
+    (entry,) = (block for block in TOML if "sliced" in block)
+    (folder / "mine.py").write_text(loss)
+    (folder / "models.toml").write_text(entry)
+    frame = table(300)
+    settings = {"fit.steps": 100, "program.prior.components": 16, "directions": 16}
+    kept = Estimator("sliced", settings=settings, device="cpu").fit(frame)
+    assert kept.model_.verbs == ["sample"]
+    drawn = kept.sample(1000)
+    assert abs(drawn["a"].corr(drawn["b"]) - frame["a"].corr(frame["b"])) < 0.25
+    assert abs((drawn["d"] == "high").mean() - (frame["d"] == "high").mean()) < 0.15
+    again = Estimator.load(kept.save(folder / "run"), device="cpu")
+    pd.testing.assert_frame_equal(again.sample(5), kept.sample(5))
 
 
 def test_the_toml_of_the_readme_is_toml() -> None:
@@ -124,13 +142,11 @@ def test_the_commands_of_the_readme_exist(command: str) -> None:
     assert name in APP.commands
     if arguments or name == "models":
         APP.commands[name].make_context(name, list(arguments))  # refuses unknown options and missing arguments
+    own = {entry for block in TOML for entry in tomllib.loads(block)}
     if name in ("fit", "show"):
-        assert arguments[0] in Registry.load()
+        assert arguments[0] in {*Registry.load(), *own}
     for models in re.findall(r"-m (\S+)", command):
-        assert set(models.split(",")) <= {
-            *Registry.load(),
-            *(entry for block in TOML for entry in tomllib.loads(block)),
-        }
+        assert set(models.split(",")) <= {*Registry.load(), *own}
 
 
 def test_the_flags_of_the_readme_exist() -> None:

@@ -487,6 +487,9 @@ def sample(
     run: RunArg,
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="how many")] = 100,
     given: Annotated[list[str] | None, typer.Option("--given", help="column=value; the others given it")] = None,
+    truncation: Annotated[
+        float | None, typer.Option("--truncation", help="draw no Normal latent farther from its mean, in deviations")
+    ] = None,
     seed: Seed = 0, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
 ) -> None:  # fmt: skip
     """Rows drawn from the fitted density, in the table's units."""
@@ -501,11 +504,11 @@ def sample(
         from zoo.streaming import samples
         from zoo.table.writer import write_parts
 
-        written = write_parts(samples(estimator, rows, seed, fixed), output)
+        written = write_parts(samples(estimator, rows, seed, fixed, truncation), output)
         return (
             print_json({"rows": written, "output": str(output)}) if json_ else note(f"wrote {output}: {written} rows")
         )
-    give(estimator.sample(rows, seed, fixed), output, json_)
+    give(estimator.sample(rows, seed, fixed, truncation), output, json_)
 
 
 @app.command()

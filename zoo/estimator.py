@@ -403,23 +403,30 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         return self.model_.codec.decode(decoded(self.model_, {"z": z.float()}, like))
 
     @able("sample")
-    def sample(self, n_samples: int = 1, seed: int | None = None, given: Any = None) -> pd.DataFrame:
+    def sample(
+        self, n_samples: int = 1, seed: int | None = None, given: Any = None, truncation: float | None = None
+    ) -> pd.DataFrame:
         """Rows drawn from the fitted density, in the table's units and dtypes.
 
         given: a table of values to draw at, or values by name, cycled over the draws. Columns that the model is
         conditional upon are needed; without its group, rows are of one never seen. Named columns that it models are
         conditioned upon too: the others are drawn given these, exactly where the model can, else by importance (of a
         table, where the model has no columns that must be given). What is given are columns of the draws.
+        truncation: no Normal latent is drawn farther from its mean, in standard deviations: more typical rows, and less
+        of their variety.
         """
         model, n = self._fitted, whole(n_samples, "n_samples")
         seed = self.seed if seed is None else seed_in(seed)
         if not self.schema_.given_columns and given is None:
-            drawn = model.codec.decode(posterior.sample(model, n, None, seed))
+            drawn = model.codec.decode(posterior.sample(model, n, None, seed, truncation))
         else:
             at = given_table(given, self.schema_)
             rows = self._rows_at(at.iloc[np.arange(n) % len(at)])
             known = rows.cells is not None and bool(rows.cells.seen.any())
-            x = posterior.complete(model, rows, 1, seed)[0] if known else posterior.sample(model, n, rows, seed)
+            if known and truncation is not None:
+                raise UserError("truncation is of draws of whole rows, and some columns are given", "leave one out")
+            draw = posterior.sample
+            x = posterior.complete(model, rows, 1, seed)[0] if known else draw(model, n, rows, seed, truncation)
             drawn = with_given(model.codec.decode(x), at, self.schema_)
         return self._origin.restore(drawn) if self._origin else drawn
 

@@ -97,10 +97,12 @@ def each_part(
         return sum(len(frame) for frame in frames())
 
 
-def samples(estimator: Estimator, rows: int, seed: int, given: Any = None) -> Iterator[pd.DataFrame]:
+def samples(
+    estimator: Estimator, rows: int, seed: int, given: Any = None, truncation: float | None = None
+) -> Iterator[pd.DataFrame]:
     """`rows` draws in parts, each of a seed of its own."""
     for i, begin in enumerate(range(0, rows, PART)):
-        yield estimator.sample(min(PART, rows - begin), seed + i, given)
+        yield estimator.sample(min(PART, rows - begin), seed + i, given, truncation)
 
 
 class _few_warnings(warnings.catch_warnings):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyro.poutine as poutine
 import torch
+from pyro.distributions import Independent, Normal
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from zoo.errors import UserError
 from zoo.evaluate.fixed import views
 from zoo.log_weights import LogWeights, log_mean, log_weights, parts_of
 from zoo.rows.rows import Rows
@@ -82,13 +86,15 @@ def _embedding(model: Any, rows: Rows, seed: int) -> Tensor:
     return by_chunks(one, rows, seed, CHUNK, model.program)
 
 
-def sample(model: Model, n: int, like: Rows | None = None, seed: int = 0) -> Tensor:
+def sample(model: Model, n: int, like: Rows | None = None, seed: int = 0, truncation: float | None = None) -> Tensor:
     """n draws of a row, in codec units (n, D), rounded columns on their lattice.
 
     like: rows whose `given` and `group` the draws take over, cycled.
+    truncation: standard deviations beyond which no Normal latent of a row is drawn.
     """
     out = []
-    with torch.no_grad(), scope(seed):
+    cut = contextlib.nullcontext() if truncation is None else truncated(model, truncation)
+    with torch.no_grad(), scope(seed), cut:
         every = views(model)
         # neighbouring rows are of different draws of the global latents
         turns = [torch.arange(n)[v :: len(every)] for v in range(len(every))]
@@ -97,6 +103,33 @@ def sample(model: Model, n: int, like: Rows | None = None, seed: int = 0) -> Ten
                 blank = model.blank(len(index)) if like is None else like.take(index % like.n).blank()
                 out.append(by_chunks(lambda rows, view=view: _draws(view, rows), blank, None, CHUNK, view.program))
     return torch.cat(out)[torch.cat(turns).argsort()]
+
+
+def truncated(model: Model, beyond: float) -> Messenger:
+    """A handler in which Normal latents of rows are drawn within so many standard deviations. Brock et al. 2019."""
+    names = {site.name for site in model.sites.continuous}
+    if not beyond > 0:
+        raise UserError(f"truncation = {beyond} leaves no latent to draw", "give a number above 0, such as 1")
+    if not names or hasattr(model.program, "sample"):
+        raise UserError(f"model {model.recipe.model!r} has no Normal latent to truncate", "leave truncation out")
+    return _Truncated(names, beyond)
+
+
+class _Truncated(Messenger):
+    def __init__(self, names: set[str], beyond: float):
+        super().__init__()
+        self.names, self.beyond = names, beyond
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if msg["name"] not in self.names or msg["is_observed"]:
+            return
+        base = msg["fn"].base_dist if isinstance(msg["fn"], Independent) else msg["fn"]
+        if not isinstance(base, Normal):
+            what = f"the latent {msg['name']!r} is no Normal, and cannot be truncated"
+            raise UserError(what, "leave truncation out")
+        e = torch.empty(msg["fn"].shape(), device=base.loc.device)
+        torch.nn.init.trunc_normal_(e, 0, 1, -self.beyond, self.beyond)
+        msg["value"], msg["done"] = base.loc + base.scale * e, True
 
 
 def _draws(view: Any, blank: Rows) -> Tensor:

@@ -81,8 +81,8 @@ def fit(
         fitted = Fitted(notes=list(getattr(model.program, "notes", ())))
         if finished:
             fitted.tier, fitted.stopped = finished
-        if source is not None:
-            finished = None
+        if source is not None or hasattr(model.objective, "agreement"):
+            finished = None  # of the likelihood that was the maximum, and of these rows
         if not finished or model.guide_parameters():
             # a finished start stays as it is, and only the guide is left to fit
             parts = (model.program, model.heads) if finished else ()
@@ -144,9 +144,7 @@ class _Loop:
                 self.best_look = self.fitted.history[-1] if self.fitted.history else {}
         self.fitted.tier = ", ".join(dict.fromkeys(move.tier for move in self.steps))
         self.fitted.why = "; ".join(dict.fromkeys(move.why for move in self.steps if move.why))
-        notes = getattr(self.model.objective, "notes", None)
-        if notes is not None and self.best_look:
-            self.fitted.notes += notes(self.best_look)
+        self._note()
 
     def _take_steps(self) -> None:
         losses: list[Tensor] = []
@@ -193,6 +191,18 @@ class _Loop:
         step = int(self.best_look["step"])
         self.fitted.stopped = f"{error.message}; went back to what it was at step {step}"
         self.fitted.notes.append(f"the fit broke off: {self.fitted.stopped}")
+
+    def _note(self) -> None:
+        """What the objective says of the state that is kept."""
+        notes = getattr(self.model.objective, "notes", None)
+        if notes is None:
+            return
+        if self.best_look:
+            self.fitted.notes += notes(self.best_look)
+        else:
+            self.fitted.notes.append(
+                "at no look did draws agree better with validation rows than at the start, which was kept"
+            )
 
     def _begin(self, turn: Turn) -> None:
         """A stage that starts from what is fitted by now: what was best before is no measure of it."""

@@ -69,6 +69,8 @@ class Adversarial(Sampled):
     loss         "non-saturating", "minimax", "hinge" or "wasserstein"
     network      the critic's
     inner        moves of the critic for each of the generator
+    lead         share of the planned steps in which the critic moves alone: one that knows nothing yet would lead the
+                 generator away from where it begins
     rate         of the critic's learning, times that of the fit (two time scales, Heusel et al. 2017); betas of Adam
     penalty      weight of the critic's squared slope at rows (slope = "rows", Mescheder et al. 2018), or of the square
                  of what it is off 1 between rows and draws (slope = "between", Gulrajani et al. 2017)
@@ -98,6 +100,7 @@ class Adversarial(Sampled):
         loss: Literal["non-saturating", "minimax", "hinge", "wasserstein"] = "non-saturating",
         network: Callable[[int, int], nn.Module] = MLP,
         inner: int = 1,
+        lead: float = 0.05,
         rate: float = 1.0,
         betas: tuple[float, float] = (0.5, 0.9),
         penalty: float = 0.0,
@@ -116,7 +119,7 @@ class Adversarial(Sampled):
     ):
         super().__init__()
         self.of_critic, self.of_generator = LOSSES[loss]
-        self.network, self.inner, self.rate, self.betas = network, inner, rate, (betas[0], betas[1])
+        self.network, self.inner, self.lead, self.rate, self.betas = network, inner, lead, rate, (betas[0], betas[1])
         self.penalty, self.slope, self.clip, self.spectral = penalty, slope, clip, spectral
         self.minibatch, self.waves, self.levels, self.temperature = minibatch, waves, levels, temperature
         self.match, self.classify, self.information = match, classify, information
@@ -142,13 +145,15 @@ class Adversarial(Sampled):
             self.classifier = self.network(schema.n_features, schema.given)
 
     def turns(self, model: Model) -> Iterator[Turn]:
-        def turn(name: str, parameters: list[nn.Parameter], loss: Any, every: int = 1, rate: float = 1.0) -> Turn:
-            return Turn(parameters, lambda rows: loss(model, rows), every, rate, self.betas, name=name)
+        def turn(
+            name: str, parameters: list[nn.Parameter], loss: Any, every: int = 1, rate: float = 1.0, lead: float = 0.0
+        ) -> Turn:
+            return Turn(parameters, lambda rows: loss(model, rows), every, rate, self.betas, (lead, 1.0), name=name)
 
         yield turn("critic", list(self.critic.parameters()), self.critic_loss, 1, self.rate)
         if self.classifier is not None:
             yield turn("classifier", list(self.classifier.parameters()), self.classifier_loss)
-        yield turn("generator", list(model.fitted_parameters()), self.generator_loss, self.inner)
+        yield turn("generator", list(model.fitted_parameters()), self.generator_loss, self.inner, lead=self.lead)
 
     # ---- losses
 

@@ -11,6 +11,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from zoo.networks.mlp import MLP
 
+GAIN = 10.0
+"""What a critic of slope 1 is multiplied by, so that its scores can leave a loss's middle."""
+
 
 class Critic(nn.Module):
     """(n, n_in) -> scores (n,), higher for what looks like a row."""
@@ -32,7 +35,8 @@ class Critic(nn.Module):
         self.network = network(n_in + minibatch, 1)
         if not offset:
             last = [m for m in self.network.modules() if isinstance(m, nn.Linear)][-1]
-            last.bias = None
+            last.register_parameter("bias", None)
+        self.gain = GAIN if spectral else 1.0
         if spectral:
             for module in self.modules():
                 if isinstance(module, nn.Linear) and module.weight.numel():
@@ -43,7 +47,7 @@ class Critic(nn.Module):
             x = torch.cat([x, waves(x[:, : self.numbers], self.octaves)], 1)
         if self.neighbours is not None:
             x = torch.cat([x, self.neighbours(x)], 1)
-        out: Tensor = self.network(x)[:, 0]
+        out: Tensor = self.gain * self.network(x)[:, 0]
         return out
 
 

@@ -89,7 +89,7 @@ def _block(density: ColumnDensity, b: int, n: int, levels: LEVELS, temperature: 
     soft = (noisy / temperature).softmax(-1)
     if levels != "gumbel":
         hard = torch.nn.functional.one_hot(noisy.argmax(-1), drawable).float()
-        soft = hard if levels == "score" else hard + soft - soft.detach()
+        soft = hard if levels == "score" else hard + (soft - soft.detach())
     mass = (log * soft).sum(-1) if levels == "score" else log.new_zeros(n)
     return torch.nn.functional.pad(soft, (0, size - drawable)), mass
 
@@ -101,4 +101,4 @@ def _yes(logits: Tensor, levels: LEVELS, temperature: float) -> tuple[Tensor, Te
     hard = (soft > 0.5).to(soft)
     if levels == "score":
         return hard.detach(), torch.nn.functional.logsigmoid((2 * hard.detach() - 1) * logits).float()
-    return hard + soft - soft.detach() if levels == "straight-through" else soft, torch.zeros_like(logits).float()
+    return hard + (soft - soft.detach()) if levels == "straight-through" else soft, torch.zeros_like(logits).float()
