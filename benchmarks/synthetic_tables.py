@@ -36,7 +36,13 @@ READ: dict[str, tuple[str, dict[str, Any]]] = {
     "beijing": ("PRSA_data_2010.1.1-2014.12.31.csv.gz", {}),
 }
 LEVELS = {
-    "default": ["SEX", "EDUCATION", "MARRIAGE", "default.payment.next.month", *(f"PAY_{k}" for k in (0, 2, 3, 4, 5, 6))],
+    "default": [
+        "SEX",
+        "EDUCATION",
+        "MARRIAGE",
+        "default.payment.next.month",
+        *(f"PAY_{k}" for k in (0, 2, 3, 4, 5, 6)),
+    ],
     "shoppers": ["OperatingSystems", "Browser", "Region", "TrafficType"],
 }
 LEFT_OUT = {"default": ["ID"], "beijing": ["No"]}
@@ -100,7 +106,9 @@ def judged(real: pd.DataFrame, drawn: pd.DataFrame, schema: Schema, seed: int) -
             "c2st": c2st(real, drawn, schema), "alpha_precision": precision, "beta_recall": recall}  # fmt: skip
 
 
-def run(name: str, models: list[str], folder: Path, seconds: float, seed: int, sets: dict[str, Any]) -> list[dict[str, Any]]:
+def run(
+    name: str, models: list[str], folder: Path, seconds: float, seed: int, sets: dict[str, Any]
+) -> list[dict[str, Any]]:
     frame, schema = load(name, folder)
     order = np.random.default_rng(seed).permutation(len(frame))
     cut, inner = int(0.8 * len(frame)), int(0.72 * len(frame))
@@ -140,7 +148,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], help="a setting of the diffusions, key=value")
     parser.add_argument("--data", type=Path, default=Path(zoo.__file__).parents[2] / "shared" / "data")
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "synthetic_tables.json")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path(__file__).parent / "results" / "synthetic_tables.json"
+    )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ZooWarning)
     sets = {key: json.loads(value) for key, value in (text.split("=", 1) for text in arguments.set)}

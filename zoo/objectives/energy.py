@@ -69,8 +69,8 @@ class ContrastiveDivergence(_OfAnEnergy):
         other, given = self._drawn(model, rows, u)
         up, down = program.tilt(u, rows.given), program.tilt(other, given)
         up_share = rows.weight / rows.n
-        down_share = rows.weight / rows.n if len(other) == rows.n and given.shape[-1] else torch.full_like(
-            down, 1 / len(down)
+        down_share = (
+            rows.weight / rows.n if len(other) == rows.n and given.shape[-1] else torch.full_like(down, 1 / len(down))
         )
         calm = self.calm * ((up_share * up.square()).sum() + (down_share * down.square()).sum())
         return (down_share * down).sum() - (up_share * up).sum() + calm

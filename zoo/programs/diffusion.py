@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import UNTOLD, Denoiser, Told, partly, spread_out
+from zoo.programs.denoiser import UNTOLD, Denoiser, Told, estimates, partly, spread_out
 from zoo.rows import multinomial
 from zoo.rows.rows import Rows
 from zoo.rows.scores import FARTHEST, Marginals, NormalScores, Scored, log_phi
@@ -117,7 +117,9 @@ class Diffusion(nn.Module):
 
     # ---- what the network says
 
-    def _said(self, coded: Scored, u: Tensor, x: Tensor, t: Tensor, told: Told, guided: float = 1.0) -> tuple[Tensor, ...]:
+    def _said(
+        self, coded: Scored, u: Tensor, x: Tensor, t: Tensor, told: Told, guided: float = 1.0
+    ) -> tuple[Tensor, ...]:
         """(the row's numbers, the noise, masses of its levels) as told from x_t."""
         a = self.angles[t]
         raw, logits = self.denoiser.guided(*self._shown(coded, u, x, told), a, told, guided)
@@ -176,15 +178,13 @@ class Diffusion(nn.Module):
             return a.cos() * row + a.sin() * noise, stays * x + (1 - stays) * multinomial.pick(levels)
         mean, small, large = back(u, row, a, b)
         scale = (large if self.variance == "large" else small).sqrt()
-        return mean + scale * torch.randn_like(u), multinomial.pick(
-            multinomial.back(x, levels, *forgot, self._share)
-        )
+        return mean + scale * torch.randn_like(u), multinomial.pick(multinomial.back(x, levels, *forgot, self._share))
 
     # ---- the bound
 
     def log_prob(self, rows: Rows, particles: int) -> Tensor:
         """Estimates (particles, n) of the variational bound in table units, each unbiased."""
-        return torch.stack([self._bound(rows) for _ in range(particles)])
+        return estimates(self._bound, rows, particles)
 
     def _bound(self, rows: Rows) -> Tensor:
         coded, seen = self.scores.encode(rows), _seen(rows)
