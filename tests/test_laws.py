@@ -219,7 +219,7 @@ def on_grid(fitted, pair):
         if name not in known:
             model = likely(fitted(name, "pair"))
             cells, area = grid(pair, 200 if model.bound() == "exact" else 80)
-            known[name] = log_p(model, model.rows(cells), 100), area
+            known[name] = log_p(model, model.rows(cells), 2 if says(model) else 100), area
         return known[name]
 
     return get
@@ -246,7 +246,7 @@ def test_masses_sum_to_one(name, fitted, levels):
     )
     with pytest.warns(ZooWarning, match="'never seen', never seen before"):
         rows = model.rows(cells)
-    scores = score(model, rows, 5000)
+    scores = score(model, rows, 200 if says(model) else 5000)
     masses = np.exp(scores.log_likelihood)
     assert (masses > 0).all()
     if scores.bound == "exact":
@@ -269,7 +269,7 @@ def test_a_rounded_column_has_masses(name, table, column, fitted):
     low, high = model.schema[column].lower, model.schema[column].upper or 40
     values = np.arange(round(low / step), round(high / step) + 1) * step
     frame = pd.DataFrame({c: values if c == column else np.nan for c in model.schema.names})
-    scores = score(model, model.rows(frame), 200)
+    scores = score(model, model.rows(frame), 50 if says(model) else 200)
     masses = np.exp(scores.log_likelihood) * step
     # 0.001 of a heavy tail may lie beyond; failure rate 6e-7 where the number is a bound
     error = np.sqrt(np.square(masses * scores.monte_carlo).sum())

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.rows.rows import Rows
 from zoo.rows.scores import NormalScores
 from zoo.table.codec import FAR
 from zoo.table.schema import Schema
@@ -21,6 +22,7 @@ from zoo.table.schema import Schema
 FREQUENCIES, SLOWEST, WIDEST = 8, 0.1, 7.0
 START = 0.05
 """Share of its size with which a last layer begins: columns are then nearly independent."""
+AT_ONCE = 1 << 16
 UNTOLD = 0.1
 """Share of rows that are fitted without what they are given, for guidance."""
 
@@ -96,6 +98,13 @@ class Denoiser(nn.Module):
         other = self.read(u, levels, angle, told, torch.zeros(len(u), 1, device=u.device))
         more = strength - 1
         return raw + more * (raw - other[0]), logits + more * (logits - other[1])
+
+
+def estimates(one: Callable[[Rows], Tensor], rows: Rows, particles: int, width: int = 1) -> Tensor:
+    """`one` of each row (n,), so many times over (particles, n), with at most `AT_ONCE` rows of a network at once."""
+    together = max(1, min(particles, AT_ONCE // max(1, rows.n * width)))
+    sizes = [min(together, particles - k) for k in range(0, particles, together)]
+    return torch.cat([one(rows.repeat(k)).unflatten(0, (k, rows.n)) for k in sizes])
 
 
 def partly(seen: Tensor, share: float) -> tuple[Tensor, Tensor]:

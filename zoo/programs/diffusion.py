@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import UNTOLD, Denoiser, Told, partly, spread_out
+from zoo.programs.denoiser import UNTOLD, Denoiser, Told, estimates, partly, spread_out
 from zoo.rows import multinomial
 from zoo.rows.rows import Rows
 from zoo.rows.scores import FARTHEST, Marginals, NormalScores, Scored, log_phi
@@ -184,7 +184,7 @@ class Diffusion(nn.Module):
 
     def log_prob(self, rows: Rows, particles: int) -> Tensor:
         """Estimates (particles, n) of the variational bound in table units, each unbiased."""
-        return torch.stack([self._bound(rows) for _ in range(particles)])
+        return estimates(self._bound, rows, particles)
 
     def _bound(self, rows: Rows) -> Tensor:
         coded, seen = self.scores.encode(rows), _seen(rows)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.networks.residual import Residual
+from zoo.programs.denoiser import estimates
 from zoo.rows.rows import Rows
 from zoo.rows.scores import Marginals, NormalScores
 from zoo.scope import scope
@@ -169,8 +170,8 @@ class Energy(nn.Module):
         z = self._log_z(rows, particles)
         if rows.complete and not drawn:
             return self._log_ratio(rows) - z
-        each = [torch.stack([self._log_ratio(rows) for _ in range(DRAWS)]) for _ in range(particles)]
-        return torch.stack(each).logsumexp(1) - math.log(DRAWS) - z
+        each = estimates(self._log_ratio, rows, particles * DRAWS).unflatten(0, (particles, DRAWS))
+        return each.logsumexp(1) - math.log(DRAWS) - z
 
     def _log_ratio(self, rows: Rows) -> Tensor:
         """f + log base (n,) at a draw of what is not seen of each row."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zoo.flows.angle import exact, guessed, ladder, measure, move
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import UNTOLD, Denoiser, Told, partly, spread_out
+from zoo.programs.denoiser import UNTOLD, Denoiser, Told, estimates, partly, spread_out
 from zoo.rows.rows import Rows
 from zoo.rows.scores import Marginals, NormalScores, log_phi
 from zoo.table.schema import Schema
@@ -163,7 +163,8 @@ class Score(nn.Module):
         drawn = bool(self.scores.sizes) or self.schema.has_lattice or any(c.atoms for c in self.schema.numeric)
         if not drawn and self.scores.width <= self.trace:
             return self._log_flow(rows).expand(particles, -1)
-        return torch.stack([self._log_flow(rows) for _ in range(particles)])
+        copies = self.scores.width if self.scores.width <= self.trace else 1
+        return estimates(self._log_flow, rows, particles, copies)
 
     def _log_flow(self, rows: Rows, solver: int | None = None) -> Tensor:
         assert rows.cells is not None

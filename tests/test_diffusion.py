@@ -1,0 +1,321 @@
+"""Diffusions, scores, flows and energies against closed forms: Gaussian rows have a known score, bound and flow."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+from zoo.evaluate import posterior
+from zoo.evaluate.likelihood import score
+from zoo.flows.angle import exact, guessed, ladder, measure, move
+from zoo.model import Model
+from zoo.programs.denoiser import Told, partly, spread_out
+from zoo.programs.diffusion import back, schedule_of
+from zoo.programs.score import angle_of
+from zoo.rows import multinomial
+from zoo.rows.rows import Rows
+from zoo.scope import scope
+
+COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.5]], dtype=torch.float64)
+
+
+def velocity(u: Tensor, angle: Tensor) -> Tensor:
+    """E[cos(a) e - sin(a) x | u] where x is Normal(0, COVARIANCE)."""
+    c, s = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    eye = torch.eye(2, dtype=u.dtype)
+    matrix = c * s * (eye - COVARIANCE) @ torch.linalg.inv(c**2 * COVARIANCE + s**2 * eye)
+    return (matrix @ u[..., None])[..., 0]
+
+
+class Known(nn.Module):
+    """A denoiser that knows the rows to be Normal(0, COVARIANCE)."""
+
+    def __init__(self, owners: Tensor):
+        super().__init__()
+        self.owners = owners
+
+    def guided(self, u: Tensor, levels: Tensor, angle: Tensor, told: Told, strength: float) -> tuple[Tensor, Tensor]:
+        return velocity(u, angle), u.new_zeros(len(u), *levels.shape[1:])
+
+
+def normal_table(n: int = 3000) -> pd.DataFrame:
+    x = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).sample((n,))
+    return pd.DataFrame(x.numpy(), columns=["a", "b"])
+
+
+def knowing(build, name: str, **settings) -> tuple[Model, Rows, Tensor]:
+    """(a model that knows the truth, rows, log p of each): columns in their own units, centre 0 and scale 1."""
+    torch.manual_seed(1)
+    frame = normal_table(400)
+    model = build(name, frame, **{"program.marginals": "codec", **settings})
+    model.codec.loc.zero_()
+    model.codec.scale.fill_(1.0)
+    model.codec._known.clear()
+    assert all(c.transform == "none" for c in model.schema.numeric)
+    model.program.denoiser = Known(model.program.denoiser.owners)
+    truth = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).log_prob(torch.tensor(frame.to_numpy()))
+    return model, model.rows(frame), truth
+
+
+# ------------------------------------------------------------------------------------------------------------- the flow
+
+
+def test_the_flow_of_a_gaussian_has_its_density():
+    """log p along the flow, its divergence exact, or guessed without bias; there and back is where one was."""
+    u = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).sample((100,))
+    angles = ladder(1e-4, math.atan(200.0), 40)
+    end, total = measure(exact(velocity, 2), u, angles)
+    log = -0.5 * end.square().sum(-1) - math.log(2 * math.pi) + total
+    truth = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).log_prob(u)
+    np.testing.assert_allclose(log, truth, atol=1e-3)
+    back_again = move(velocity, end, ladder(1e-4, math.atan(200.0), 100).flip(0))
+    np.testing.assert_allclose(back_again, u, atol=2e-2)
+    probes = [2.0 * torch.randint_like(u, 2) - 1 for _ in range(20)]
+    few = ladder(1e-4, math.atan(200.0), 10)
+    guesses = torch.stack([measure(guessed(velocity, p), u, few)[1] for p in probes])
+    even = measure(exact(velocity, 2), u, few)[1]
+    error = guesses.mean(1).std() / math.sqrt(20)  # failure rate 6e-7
+    assert abs(float(guesses.mean() - even.mean())) < 5 * float(error) + 1e-9
+
+
+@pytest.mark.parametrize("name", ["score-vp", "score-ve", "flow-matching"])
+def test_a_known_score_gives_the_likelihood(name, build):
+    model, rows, truth = knowing(build, name, **{"program.solver": 40, "program.trace": 2})
+    scores = score(model, rows)
+    assert scores.bound == "estimate"
+    assert not scores.monte_carlo.any()
+    # the ends of the path leave this: noise to signal of 0.01 there, and what is not yet noise at the other end
+    np.testing.assert_allclose(scores.log_likelihood, truth, atol=0.03)
+    assert abs(scores.log_likelihood.mean() - float(truth.mean())) < 5e-3
+    with torch.no_grad():
+        halved = model.program.solver_error(rows)
+    assert halved.abs().max() < 0.02
+    assert np.abs(scores.log_likelihood - truth.numpy()).max() < 0.03 + float(halved.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler"), [("score-vp", "sde"), ("score-ve", "sde"), ("score-ve", "pc"), ("flow-matching", "ode")]
+)
+def test_a_known_score_draws_the_rows(name, sampler, build):
+    """Their covariance, within 5 standard errors and what so many steps leave."""
+    model, _, _ = knowing(build, name, **{"program.sampler": sampler, "program.walk": 200})
+    x = posterior.sample(model, 4000, seed=1)
+    assert np.abs(np.cov(x.T.numpy()) - COVARIANCE.numpy()).max() < 0.15
+    assert x.mean(0).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(("sampler", "walk"), [("ancestral", 100), ("ddim", 50)])
+def test_a_known_denoiser_draws_the_rows_step_by_step(sampler, walk, build):
+    model, _, _ = knowing(build, "ddpm", **{"program.steps": 400, "program.sampler": sampler, "program.walk": walk})
+    x = posterior.sample(model, 8000, seed=1)
+    # steps without noise are of the first order: so few lose some of the spread
+    assert np.abs(np.cov(x.T.numpy()) - COVARIANCE.numpy()).max() < 0.15
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_the_bound_of_a_known_denoiser_is_below_the_truth_and_near(schedule, build):
+    """Failure rate 6e-7."""
+    model, rows, truth = knowing(build, "ddpm", **{"program.steps": 1000, "program.schedule": schedule, "terms": 30})
+    scores = score(model, rows, 10)
+    assert scores.bound == "lower"
+    gap = float(truth.mean()) - scores.mean
+    assert -5 * scores.monte_carlo_error < gap < 0.1 + 5 * scores.monte_carlo_error
+
+
+def test_the_bound_is_tight_where_columns_are_independent(build, mixed):
+    """A network that says nothing stands for independent columns, and every step then goes back as it should: the bound
+    is the sum of the columns' own log-densities. Failure rate 6e-7."""
+    model = build("ddpm", mixed, **{"program.steps": 20, "program.terms": 20})
+    rows = model.rows(mixed)
+    model.program.initialise(rows)
+    silence(model.program.denoiser.network)
+    scores = score(model, rows, 20)
+    program = model.program
+    expected = program.scores.encode(rows).base
+    n = len(model.schema.numeric)
+    codes = rows.cells.x[:, n:].long()
+    own = torch.stack([program.scores.shares[b, codes[:, b]].log() for b in range(codes.shape[1])], -1)
+    expected = expected + torch.where(rows.cells.seen[:, n:], own, 0.0).sum(-1)
+    assert abs(scores.mean - float(expected.mean())) < 5 * scores.monte_carlo_error + 1e-9
+    assert scores.monte_carlo_error < 0.4
+
+
+@pytest.mark.parametrize("name", ["score-vp", "flow-matching"])
+def test_a_silent_flow_stands_still(name, build, mixed):
+    """No velocity, no divergence: the base density, levels among it, to the last digit."""
+    model = build(name, mixed)
+    rows = model.rows(mixed)
+    model.program.initialise(rows)
+    silence(model.program.denoiser.network)
+    with torch.no_grad(), scope(0):
+        got = model.program.log_prob(rows, 2)
+        base = model.program.scores.encode(rows).base
+        a = model.program._span[0]
+        u = model.program.scores.encode(rows)
+    # standard Normal rows shrink by cos(a) at the first angle, and their density is told there
+    slack = u.u.square().sum(-1) * math.sin(a) ** 2 + u.seen.sum(-1) * math.sin(a) ** 2
+    assert ((got - base).abs() <= 3 * slack + 1e-2).all()
+
+
+def silence(network: nn.Module) -> None:
+    last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.zero_()
+
+
+# --------------------------------------------------------------------------------------------------------------- levels
+
+
+def test_a_step_back_over_levels_is_bayes_rule():
+    """q(x_s | x_t, x_0) sums to one, and is what enumeration gives."""
+    share = torch.tensor([[0.5, 0.3, 0.2], [0.9, 0.1, 0.0]], dtype=torch.float64)
+    keep_s, keep_t = torch.tensor([0.7], dtype=torch.float64), torch.tensor([0.4], dtype=torch.float64)
+    for first in range(2):
+        for now in range(2):
+            codes0, codes = torch.tensor([[first, first]]), torch.tensor([[now, now]])
+            x_0, x_t = multinomial.hot(codes0, 3), multinomial.hot(codes, 3)
+            got = multinomial.back(x_t, x_0, keep_s, keep_t, share)
+            np.testing.assert_allclose(got.sum(-1), 1.0, rtol=1e-12)
+            for b in range(2):
+                stay = 0.4 / 0.7
+                q_s = 0.7 * x_0[0, b] + 0.3 * share[b]
+                step = torch.stack([stay * multinomial.hot(torch.tensor([s]), 3)[0] + (1 - stay) * share[b]
+                                    for s in range(3)])[:, now]  # fmt: skip
+                np.testing.assert_allclose(got[0, b], q_s * step / (q_s * step).sum(), rtol=1e-9, atol=1e-12)
+    mixed_back = multinomial.back(
+        x_t, torch.tensor([[[0.2, 0.5, 0.3], [0.6, 0.4, 0.0]]]).double(), keep_s, keep_t, share
+    )
+    np.testing.assert_allclose(mixed_back.sum(-1), 1.0, rtol=1e-12)
+
+
+def test_levels_are_forgotten_as_they_should():
+    """Frequencies; failure rate 6e-7 for each."""
+    share = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64)
+    codes = torch.full((40_000, 1), 2)
+    drawn = multinomial.forgotten(codes, torch.full((40_000,), 0.6).double(), share)
+    expected = multinomial.forget(multinomial.hot(codes[:1], 3), torch.tensor([0.6]).double(), share)[0, 0]
+    found = torch.bincount(drawn[:, 0], minlength=3) / 40_000
+    assert ((found - expected).abs() < 5 * (expected * (1 - expected) / 40_000).sqrt()).all()
+
+
+# ----------------------------------------------------------------------------------------------------------- small parts
+
+
+def test_schedules():
+    for name in ("cosine", "linear"):
+        a = schedule_of(name, 1000)
+        assert float(a[0]) == 0
+        assert (a.diff() > 0).all()
+        assert float(a[-1].cos() ** 2) < 1e-3
+    for path, first, last in (("ve", 0.01, 20.0), ("vp", 0.02, 1e2), ("line", 2e-3, 5e2)):
+        ends = angle_of(path, torch.tensor([0.0, 1.0]).double()).tan()
+        assert ends[0] < first * 1.1
+        assert ends[1] > last * 0.9
+    # for standard Normal rows a step back has the large variance, whatever the row was told to be
+    u, a, b = torch.randn(5, 2).double(), torch.tensor(0.3).double(), torch.tensor(0.8).double()
+    mean, small, large = back(u, b.cos() * u, a, b)
+    np.testing.assert_allclose(mean, b.cos() / a.cos() * u, rtol=1e-9)
+    assert small < large
+
+
+def test_which_cells_are_noise():
+    seen = torch.rand(5000, 4) < 0.9
+    noised, clean = partly(seen, 0.2)
+    assert not (noised & clean).any()
+    assert not ((noised | clean) & ~seen).any()
+    assert ((noised == seen).all(-1).float().mean() - 0.8).abs() < 0.1
+    assert clean.any()
+    assert ((seen & ~noised & ~clean).any(-1)).any()
+    places = spread_out(1000, torch.device("cpu"))
+    assert torch.equal((places * 1000).long().sort().values.unique(), torch.arange(1000))
+
+
+def test_guidance_of_one_is_none_and_more_goes_further(build, mixed):
+    from zoo.table.infer import infer_schema
+
+    model = build("ddpm", mixed, schema=infer_schema(mixed, given=["colour"]))
+    with torch.no_grad():
+        for p in model.program.denoiser.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    rows = model.rows(mixed)
+    d, n = model.program.denoiser, rows.n
+    told = Told(rows.cells.seen, ~rows.cells.seen, rows.given)
+    u = torch.randn(n, model.program.scores.width).double()
+    levels = torch.zeros(n, *d.shape).double()
+    a = torch.full((n,), 0.7).double()
+    with torch.no_grad():
+        plain, off = d(u, levels, a, told)[0], d.read(u, levels, a, told, torch.zeros(n, 1))[0]
+        assert torch.equal(d.guided(u, levels, a, told, 1.0)[0], plain)
+        np.testing.assert_allclose(d.guided(u, levels, a, told, 3.0)[0], off + 3 * (plain - off), atol=1e-6)
+    assert not torch.allclose(plain, off)
+
+
+# -------------------------------------------------------------------------------------------------------------- energies
+
+
+class Bowl(nn.Module):
+    """f(u) = -k |u|^2 / 2 + b u_1: log Z = -C/2 log(1 + k) + b^2 / (2 (1 + k))."""
+
+    def __init__(self, k: float, b: float):
+        super().__init__()
+        self.k = nn.Parameter(torch.tensor(k))
+        self.b = b
+
+    def forward(self, u: Tensor) -> Tensor:
+        return (-0.5 * self.k * u.square().sum(-1) + self.b * u[:, 0])[:, None]
+
+
+@pytest.mark.parametrize(("k", "b"), [(0.0, 1.5), (3.0, 0.0), (3.0, 2.0)])
+def test_log_z_from_both_sides(k, b, build):
+    """Annealing up and down encloses a known log Z; failure rate 1e-6."""
+    model = build("ebm", normal_table(200), **{"program.temperatures": 50, "program.walkers": 2000})
+    model.program.network = Bowl(k, b)
+    z = model.program.log_z()
+    truth = -math.log(1 + k) + b**2 / (2 * (1 + k))
+    assert z.low - 5 * z.low_error < truth < z.high + 5 * z.high_error
+    assert abs(z.middle - truth) < 0.02 + 5 * max(z.low_error, z.high_error)
+    assert model.program.log_z() is z
+    with torch.no_grad():
+        model.program.network.k.add_(1.0)
+    assert model.program.log_z() is not z
+
+
+def test_an_energy_draws_by_its_density(build):
+    """Mean and variance of a known tilt, within 5 standard errors; its number is the density, atoms of log Z apart."""
+    model = build("ebm", normal_table(200), **{"program.temperatures": 30, "program.walkers": 2000,
+                                               "program.marginals": "codec"})  # fmt: skip
+    model.program.network = Bowl(3.0, 2.0)
+    u = posterior.sample(model, 4000, seed=2)
+    n = len(u)
+    assert abs(float(u[:, 0].mean()) - 0.5) < 5 * 0.5 / math.sqrt(n) + 0.02
+    assert ((u.var(0) - 0.25).abs() < 5 * 0.25 * math.sqrt(2 / n) + 0.01).all()
+    rows = model.rows(model.codec.decode(u[:200]))
+    got = score(model, rows)
+    expected = MultivariateNormal(torch.tensor([0.5, 0.0]).double(), 0.25 * torch.eye(2).double()).log_prob(u[:200])
+    unit = rows.cells.unit.sum(-1)
+    np.testing.assert_allclose(got.log_likelihood, expected + unit, atol=0.05)
+
+
+def test_telling_rows_from_noise_finds_the_density_and_its_constant(build):
+    """NCE of one correlated pair on scores: the number is the truth within what is left of fitting."""
+    from zoo.fitting.loop import fit
+    from zoo.fitting.settings import FitSettings
+
+    torch.manual_seed(3)
+    frame = normal_table(3000)
+    model = build("nce", frame, **{"program.network.hidden": [32], "program.temperatures": 30,
+                                   "program.walkers": 500, "objective.noise": 2})  # fmt: skip
+    rows = model.rows(frame)
+    fit(model, rows, None, FitSettings(steps=250, learning_rate=1e-2, patience=0))
+    truth = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).log_prob(torch.tensor(frame.to_numpy()))
+    found = score(model, rows.take(torch.arange(500)))
+    assert abs(found.mean - float(truth[:500].mean())) < 0.1
+    z = model.program.log_z()
+    assert abs(z.middle) < 0.1  # the network's own constant is log Z
