@@ -189,9 +189,8 @@ def test_a_step_back_over_levels_is_bayes_rule():
                 step = torch.stack([stay * multinomial.hot(torch.tensor([s]), 3)[0] + (1 - stay) * share[b]
                                     for s in range(3)])[:, now]  # fmt: skip
                 np.testing.assert_allclose(got[0, b], q_s * step / (q_s * step).sum(), rtol=1e-9, atol=1e-12)
-    mixed_back = multinomial.back(
-        x_t, torch.tensor([[[0.2, 0.5, 0.3], [0.6, 0.4, 0.0]]]).double(), keep_s, keep_t, share
-    )
+    told = torch.tensor([[[0.2, 0.5, 0.3], [0.6, 0.4, 0.0]]], dtype=torch.float64)
+    mixed_back = multinomial.back(x_t, told, keep_s, keep_t, share)
     np.testing.assert_allclose(mixed_back.sum(-1), 1.0, rtol=1e-12)
 
 
@@ -251,7 +250,8 @@ def test_guidance_of_one_is_none_and_more_goes_further(build, mixed):
     levels = torch.zeros(n, *d.shape).double()
     a = torch.full((n,), 0.7).double()
     with torch.no_grad():
-        plain, off = d(u, levels, a, told)[0], d.read(u, levels, a, told, torch.zeros(n, 1))[0]
+        plain = d(u, levels, a, told)[0]
+        off = d.read(u, levels, a, told, torch.zeros(n, 1))[0]
         assert torch.equal(d.guided(u, levels, a, told, 1.0)[0], plain)
         np.testing.assert_allclose(d.guided(u, levels, a, told, 3.0)[0], off + 3 * (plain - off), atol=1e-6)
     assert not torch.allclose(plain, off)
@@ -319,3 +319,16 @@ def test_telling_rows_from_noise_finds_the_density_and_its_constant(build):
     assert abs(found.mean - float(truth[:500].mean())) < 0.1
     z = model.program.log_z()
     assert abs(z.middle) < 0.1  # the network's own constant is log Z
+
+
+# ---------------------------------------------------------------------------------------------------------- whole fits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "flow-matching", "score-vp", "score-ve"])
+def test_every_mode_of_a_ring_is_drawn(name):
+    from benchmarks.diffusion import modes
+
+    found = modes(name, "ring", 800, 0)
+    assert found["modes"] == 8
+    assert found["within_3_sigma"] > 0.8, found

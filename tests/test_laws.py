@@ -218,8 +218,8 @@ def on_grid(fitted, pair):
     def get(name: str) -> tuple[np.ndarray, float]:
         if name not in known:
             model = likely(fitted(name, "pair"))
-            cells, area = grid(pair, 200 if model.bound() == "exact" else 80)
-            known[name] = log_p(model, model.rows(cells), 2 if says(model) else 100), area
+            cells, area = grid(pair, 40 if says(model) else 200 if model.bound() == "exact" else 80)
+            known[name] = log_p(model, model.rows(cells), 40 if says(model) else 100), area
         return known[name]
 
     return get
@@ -232,7 +232,7 @@ def test_a_density_integrates_to_one(name, on_grid, fitted):
     if fitted(name, "pair").bound() == "exact":
         assert total == pytest.approx(1.0, abs=1e-2)
     elif says(fitted(name, "pair")):  # a bound may be loose after a few steps, but not too high
-        assert 0.3 < total <= 1.03
+        assert 0.3 < total <= 1.1
     else:  # exp of a bound is an unbiased estimate of the density, cell by cell, and its errors average out
         assert 0.9 < total <= 1.02
 
@@ -495,7 +495,7 @@ def test_the_order_of_rows_is_irrelevant(name, table, fitted, tables):
         np.testing.assert_allclose(shuffled.log_likelihood, scores.log_likelihood[order], atol=1e-5)
     else:  # the draws are others; failure rate 6e-7
         error = math.hypot(scores.monte_carlo_error, shuffled.monte_carlo_error)
-        assert shuffled.mean == pytest.approx(scores.mean, abs=5 * error)
+        assert shuffled.mean == pytest.approx(scores.mean, abs=5 * error + 1e-9)
 
 
 @law(*TABLES)

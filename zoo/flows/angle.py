@@ -9,6 +9,8 @@ amounts of noise they are fitted at, and how closely.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +31,7 @@ def ladder(first: float, last: float, steps: int) -> Tensor:
 
 def move(velocity: Velocity, u: Tensor, angles: Tensor) -> Tensor:
     """u moved along angles by Heun's method."""
-    for a, b in zip(angles[:-1], angles[1:], strict=True):
+    for a, b in pairwise(angles):
         here, there = a.expand(len(u)), b.expand(len(u))
         v = velocity(u, here)
         u = u + (b - a) / 2 * (v + velocity(u + (b - a) * v, there))
@@ -39,7 +41,7 @@ def move(velocity: Velocity, u: Tensor, angles: Tensor) -> Tensor:
 def measure(rate: Rate, u: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
     """(u at the last angle, the integral of the divergence (n,)), by the classical Runge-Kutta method."""
     total = torch.zeros(len(u), dtype=torch.float64, device=u.device)
-    for a, b in zip(angles[:-1], angles[1:], strict=True):
+    for a, b in pairwise(angles):
         h, here, there, middle = b - a, a.expand(len(u)), b.expand(len(u)), ((a + b) / 2).expand(len(u))
         v1, d1 = rate(u, here)
         v2, d2 = rate(u + h / 2 * v1, middle)
@@ -57,7 +59,8 @@ def exact(velocity: Velocity, copies: int) -> Rate:
         n = len(u)
         tangent = torch.eye(copies, dtype=u.dtype, device=u.device).repeat_interleave(n, 0)
         many, at = u.repeat(copies, 1), angle.repeat(copies)
-        v, slope = torch.func.jvp(lambda y: velocity(y, at), (many,), (tangent,))
+        both: Any = torch.func.jvp(lambda y: velocity(y, at), (many,), (tangent,))
+        v, slope = both
         return v[:n], (slope * tangent).sum(-1).unflatten(0, (copies, n)).sum(0)
 
     return rate
@@ -67,7 +70,8 @@ def guessed(velocity: Velocity, probe: Tensor) -> Rate:
     """The divergence as e'Je for a random sign of each coordinate, `probe` (n, C): unbiased. Hutchinson 1990."""
 
     def rate(u: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
-        v, slope = torch.func.jvp(lambda y: velocity(y, angle), (u,), (probe,))
+        both: Any = torch.func.jvp(lambda y: velocity(y, angle), (u,), (probe,))
+        v, slope = both
         return v, (slope * probe).sum(-1)
 
     return rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError
@@ -32,4 +33,4 @@ class Denoising(nn.Module):
 
     def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
         """Less the loss of each row (n,)."""
-        return -sum(model.program.loss(rows) for _ in range(particles)) / particles
+        return -torch.stack([model.program.loss(rows) for _ in range(particles)]).mean(0)

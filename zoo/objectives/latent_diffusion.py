@@ -52,7 +52,7 @@ class LatentDiffusion(Elbo):
         """Of each row (n,): the ELBO while program and guide are fitted, then less the loss of denoising."""
         if not model.program.prior.settled:
             return super().validate(model, rows, particles)
-        return -sum(self._denoising(model, rows) for _ in range(particles)) / particles
+        return -torch.stack([self._denoising(model, rows) for _ in range(particles)]).mean(0)
 
     def _denoising(self, model: Model, rows: Rows) -> Tensor:
         prior: Any = model.program.prior

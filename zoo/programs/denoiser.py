@@ -91,7 +91,7 @@ class Denoiser(nn.Module):
         return out[:, : self.coordinates], logits.unflatten(1, self.shape)
 
     def guided(self, u: Tensor, levels: Tensor, angle: Tensor, told: Told, strength: float) -> tuple[Tensor, Tensor]:
-        """Beyond what is given by `strength`, 1 being as it is: f + (strength - 1)(f - f without). Ho & Salimans 2022."""
+        """Beyond what is given by `strength`: f + (strength - 1)(f - f without what is given). Ho & Salimans 2022."""
         raw, logits = self(u, levels, angle, told)
         if not self.given or strength == 1.0:
             return raw, logits

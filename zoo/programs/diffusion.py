@@ -172,7 +172,7 @@ class Diffusion(nn.Module):
         if not s:
             return row, multinomial.pick(levels)
         a, b = self.angles[s_][:, None], self.angles[t_][:, None]
-        forgot = [keep(angle) for angle in (self.angles[s_], self.angles[t_])]
+        forgot = keep(self.angles[s_]), keep(self.angles[t_])
         if self.sampler == "ddim":
             stays = (torch.rand_like(x[..., :1]) < ((1 - forgot[0]) / (1 - forgot[1]))[:, None, None]).to(x)
             return a.cos() * row + a.sin() * noise, stays * x + (1 - stays) * multinomial.pick(levels)

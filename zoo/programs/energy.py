@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -136,7 +137,7 @@ class Energy(nn.Module):
         u = torch.randn(self.walkers, self.scores.width, dtype=torch.float64, device=given.device)
         betas = torch.linspace(0, 1, self.temperatures + 1).tolist()
         weight, f = torch.zeros_like(u[:, 0]), self.tilt(u, given)
-        for a, b in zip(betas[:-1], betas[1:], strict=True):
+        for a, b in pairwise(betas):
             weight = weight + (b - a) * f
             u, f = self.walk(u, given, b, self.moves)
         low, low_error = _log_mean(weight)

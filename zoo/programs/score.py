@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -116,7 +117,7 @@ class Score(nn.Module):
         times = torch.linspace(1.0, 0.0, self.walk + 1, dtype=torch.float64, device=u.device)
         angles = angle_of(self.path, times)
         velocity = self._velocity(told, self.guidance)
-        for b, a in zip(angles[:-1], angles[1:], strict=True):
+        for b, a in pairwise(angles):
             u = torch.where(there, self._back(u, velocity, b, a), known)
             if self.sampler == "pc":
                 u = torch.where(there, self._settled(u, velocity, a), known)

@@ -1,0 +1,124 @@
+"""Diffusions, flows and energies on tables whose truth is known: modes covered, and how far their numbers are off.
+
+    python -m benchmarks.diffusion [modes] [truth] [--models ddpm,flow-matching] [--steps 3000] [-o FILE]
+
+modes  a ring of 8 Gaussians (radius 2, sigma 0.02) and a grid of 25 (2 apart, sigma 0.05), 10,000 rows: how many modes
+       hold at least a fifth of their share of 5,000 draws, and how many of these lie within 3 sigma of one
+truth  a bent Gaussian, x ~ Normal(0, 1), y ~ Normal(x^2 / 2, 0.5^2), 5,000 rows: the number on 1,000 more rows less the
+       truth, with the standard error of that difference over rows, and the error that the number states itself: Monte
+       Carlo, the solver's (the difference from half as many steps), half of what is between both sides of log Z
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import norm
+
+import zoo
+from zoo.errors import ZooWarning
+from zoo.scope import scope
+
+MODES = ("ddpm", "ddim", "latent-diffusion", "score-vp", "score-ve", "flow-matching", "ebm", "nce")
+TRUTH = ("ddpm", "score-vp", "score-ve", "flow-matching", "ebm", "nce", "nsf", "gmm")
+SMALLER: dict[str, Any] = {"program.network.width": 128, "program.network.blocks": 2, "fit.batch": 256}
+OF_THEIR_OWN = ("latent-diffusion", "ebm", "nce", "nsf", "gmm")
+
+
+def ring() -> tuple[np.ndarray, float]:
+    angle = np.arange(8) / 8 * 2 * np.pi
+    return 2 * np.stack([np.cos(angle), np.sin(angle)], -1), 0.02
+
+
+def grid() -> tuple[np.ndarray, float]:
+    place = np.arange(-4.0, 5.0, 2.0)
+    return np.stack(np.meshgrid(place, place), -1).reshape(-1, 2), 0.05
+
+
+def drawn_from(centres: np.ndarray, sigma: float, n: int, rng: np.random.Generator) -> pd.DataFrame:
+    x = centres[rng.integers(len(centres), size=n)] + sigma * rng.normal(size=(n, 2))
+    return pd.DataFrame(x, columns=["x", "y"])
+
+
+def covered(draws: np.ndarray, centres: np.ndarray, sigma: float) -> tuple[int, float]:
+    """(modes that hold a fifth of their share of the draws, share of draws within 3 sigma of a mode)."""
+    distance = np.linalg.norm(draws[:, None] - centres, axis=-1)
+    near = distance.min(1) <= 3 * sigma
+    count = np.bincount(distance.argmin(1)[near], minlength=len(centres))
+    return int((count >= 0.2 * len(draws) / len(centres)).sum()), float(near.mean())
+
+
+def settings(model: str, steps: int) -> dict[str, Any]:
+    return {"fit.steps": steps} | ({} if model in OF_THEIR_OWN else SMALLER)
+
+
+def modes(model: str, which: str, steps: int, seed: int) -> dict[str, Any]:
+    centres, sigma = ring() if which == "ring" else grid()
+    table = drawn_from(centres, sigma, 10_000, np.random.default_rng(seed))
+    begun = time.process_time()
+    kinds = {"*": "continuous"}
+    estimator = zoo.Estimator(model, kinds=kinds, settings=settings(model, steps), seed=seed).fit(table)
+    fitted = time.process_time() - begun
+    found, near = covered(estimator.sample(5000).to_numpy(), centres, sigma)
+    return {"table": which, "model": model, "modes": found, "of": len(centres), "within_3_sigma": near,
+            "fit_cpu_seconds": fitted}  # fmt: skip
+
+
+def bent(n: int, rng: np.random.Generator) -> pd.DataFrame:
+    x = rng.normal(size=n)
+    return pd.DataFrame({"x": x, "y": x**2 / 2 + 0.5 * rng.normal(size=n)})
+
+
+def truth(model: str, steps: int, seed: int, marginals: str = "codec") -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    table, test = bent(5000, rng), bent(1000, rng)
+    log = norm.logpdf(test["x"]) + norm.logpdf(test["y"], test["x"] ** 2 / 2, 0.5)
+    own = {"program.marginals": marginals} if model not in ("nsf", "gmm") else {}
+    begun = time.process_time()
+    estimator = zoo.Estimator(model, settings=settings(model, steps) | own, seed=seed).fit(table)
+    line: dict[str, Any] = {"table": "bent", "model": model, "fit_cpu_seconds": time.process_time() - begun}
+    scores = estimator.log_likelihood(test)
+    gap = scores.log_likelihood - log
+    line |= {"bound": scores.bound, "gap": float(gap.mean()), "standard_error": float(gap.std() / np.sqrt(len(gap)))}
+    line["monte_carlo"] = scores.monte_carlo_error
+    program = estimator.model_.program
+    if hasattr(program, "solver_error"):
+        with torch.no_grad(), scope(seed):
+            off = program.solver_error(estimator.model_.rows(test))
+        line |= {"solver": float(off.mean().abs()), "solver_worst": float(off.abs().max())}
+    if hasattr(program, "log_z"):
+        z = program.log_z()
+        line |= {"log_z": [z.low, z.high], "between": (z.high - z.low) / 2}
+    return line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["modes", "truth"])
+    parser.add_argument("--models")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "diffusion.json")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", ZooWarning)
+    chosen = arguments.models.split(",") if arguments.models else None
+    jobs = [(modes, (m, which)) for m in chosen or MODES for which in ("ring", "grid") if "modes" in arguments.parts]
+    jobs += [(truth, (m,)) for m in chosen or TRUTH if "truth" in arguments.parts]  # type: ignore[list-item]
+    lines = json.loads(arguments.output.read_text()) if arguments.output.exists() else []
+    for job, of in jobs:
+        line = job(*of, arguments.steps, arguments.seed)
+        print({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()}, flush=True)
+        lines = [old for old in lines if (old["table"], old["model"]) != (line["table"], line["model"])] + [line]
+        arguments.output.write_text(json.dumps(lines, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
