@@ -416,7 +416,7 @@ REFUSED = {
     "too many clusters": ("cluster runs/mixture p.csv --clusters 99", "cannot be made of"),
     "clusters and components": ("cluster runs/mixture p.csv --clusters 2 --components", "say one"),
     "stability of components": ("cluster runs/mixture p.csv --stability 2 --components", "leave one of them out"),
-    "cannot embed": ("embed runs/mixture p.csv", "models that can: ppca, bayesian-ppca, "),
+    "cannot embed": ("embed runs/mixture p.csv", "models that can: ppca, pca, bayesian-ppca, "),
     "particles": ("score runs/vae p.csv --particles 0", "--particles"),
     "draws": ("impute runs/mixture p.csv --draws 0", "--draws"),
     "rows": ("sample runs/mixture -n 0", "--rows"),

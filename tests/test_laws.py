@@ -636,8 +636,7 @@ def test_samples_look_like_the_table(name, table, estimator, tables):
         assert set(text) <= {*known, "<unseen>"}
 
 
-@every
-@on("continuous", "mixed", "levels")
+@law("continuous", "mixed", "levels", own=True)
 def test_draws_without_a_likelihood_are_sane(name, table, fitted, tables):
     """Finite numbers, between the column's ends; levels about as often as in the table: total variation below 0.4."""
     model, frame = fitted(name, table), tables[table]

@@ -33,8 +33,8 @@ class Residual:
         self.blocks = blocks
 
 class Mixture:
-    def __init__(self, schema, components: int = 10, share: bool = False, prior: dict[str, float] | None = None):
-        self.schema, self.components, self.prior = schema, components, prior
+    def __init__(self, schema, components: int = 10, share: bool = False, shape: dict[str, float] | None = None):
+        self.schema, self.components, self.shape = schema, components, shape
 
 class Latent:
     def __init__(self, schema, dim: int = 8, network=Mlp):
@@ -361,8 +361,8 @@ def test_sets_that_mean_nothing():
 
 
 def test_a_table_valued_setting_is_changed_in_part():
-    recipe = load('[a]\nprogram = { use = "mixture", prior = { scale = 1.0, df = 2.0 } }')["a"]
-    assert recipe.set("program.prior.df", 5.0).program.settings["prior"] == {"scale": 1.0, "df": 5.0}
+    recipe = load('[a]\nprogram = { use = "mixture", shape = { scale = 1.0, df = 2.0 } }')["a"]
+    assert recipe.set("program.shape.df", 5.0).program.settings["shape"] == {"scale": 1.0, "df": 5.0}
 
 
 @pytest.mark.parametrize(
@@ -432,10 +432,10 @@ def test_a_grid_is_replaced_whole_and_may_be_set_and_nested():
 
 
 def test_a_grid_of_tables_replaces_a_table_and_is_replaced_by_its_choice():
-    recipe = load('[a]\nprogram = { use = "mixture", prior = { df = 2.0 } }')["a"]
-    recipe = recipe.set("program.prior", {"grid": [{"scale": 1.0}, {"scale": 2.0}]}).check()
-    assert recipe.grid() == {"program.prior": [{"scale": 1.0}, {"scale": 2.0}]}
-    assert recipe.set("program.prior", {"scale": 2.0}).program.settings["prior"] == {"scale": 2.0}
+    recipe = load('[a]\nprogram = { use = "mixture", shape = { df = 2.0 } }')["a"]
+    recipe = recipe.set("program.shape", {"grid": [{"scale": 1.0}, {"scale": 2.0}]}).check()
+    assert recipe.grid() == {"program.shape": [{"scale": 1.0}, {"scale": 2.0}]}
+    assert recipe.set("program.shape", {"scale": 2.0}).program.settings["shape"] == {"scale": 2.0}
 
 
 def test_three_grids_are_too_many():

@@ -32,6 +32,7 @@ class Fixed:
         self.guide: Any = poutine.condition(model.guide, data=self.values)
         self.sites = dataclasses.replace(model.sites, latents=tuple(s for s in model.sites.latents if s.row))
         self.codec, self.schema, self.blank = model.codec, model.schema, model.blank
+        self.pattern_wise = model.pattern_wise
         self._bound = model.bound_of_rows
 
     def bound(self, complete: bool = True) -> Bound:
