@@ -220,7 +220,7 @@ def test_sinkhorn_tends_to_optimal_transport():
     # every row is carried whole, wherever assignments that are nearly as good take it
     np.testing.assert_allclose(gradient.sum(0), expected.sum(0), rtol=0.05)
     assert (gradient.numpy() * expected).sum() / np.square(expected).sum() == pytest.approx(1.0, abs=0.05)
-    assert float(divergence(x, x.clone(), w, blur=0.05)) == pytest.approx(0.0, abs=1e-6)
+    assert float(divergence(x, x.clone(), w, blur=0.05)) == pytest.approx(0.0, abs=1e-4)
 
 
 def test_coverage():
