@@ -92,6 +92,8 @@ def losses(model: Model, rows: Rows, repeats: int) -> np.ndarray:
     """The objective's loss at as many seeds, without what it asks beside the bound (a prior on weights, which counts
     once a table whatever its rows; free bits; smoothness); a loss that draws nothing is evaluated twice."""
     out: list[float] = []
+    if not hasattr(model.objective, "loss"):
+        pytest.skip("a game of several losses")
     objective = copy.copy(model.objective)
     objective.shrink = objective.free_bits = objective.spectral = 0.0
     for seed in range(repeats):
@@ -571,7 +573,7 @@ def test_clusters_are_bayes_rule(name, table, fitted, tables):
     by an encoder, which never saw such a row, p(k) is how often k is drawn. Failure rate 6e-7 for each k.
     """
     model = fitted(name, table)
-    if "cluster" not in model.verbs:
+    if "cluster" not in likely(model).verbs:
         pytest.skip("has no clusters")
     empty = tables[table].head(1).astype(object)
     empty[:] = np.nan
@@ -604,6 +606,8 @@ def test_embedding(name, table, estimator, tables):
 @law("continuous", "mixed", "levels")
 def test_imputation_fills_what_is_missing_and_nothing_else(name, table, estimator, tables):
     kept = estimator(name, table)
+    if "impute" not in kept.model_.verbs:
+        pytest.skip("fills nothing in")
     frame = tables[table].head(30).set_axis([f"row {i}" for i in range(30)])
     holes = frame.mask(np.random.default_rng(0).random(frame.shape) < 0.2)
     missing = holes.isna()

@@ -28,10 +28,9 @@ class Aggregated(Sampled):
 
     - E[log p(x | z)] + weight (- log D(z)),  z ~ q(z | x)          # Makhzani et al. 2016
 
-    The guide has a density, so the importance-weighted bound of the program's likelihood is one as ever.
+    Nothing holds the guide to each row's posterior: it is as narrow as it likes, and importance weights under it miss
+    most of the density of a row. So no number is claimed.
     """
-
-    withdraws = ()
 
     def __init__(
         self,

@@ -25,6 +25,8 @@ from zoo.table.schema import Schema
 START_DF = 10.0
 START_STEPS, START_RATE = 300, 1e-2
 """By which a decoder comes to say what a mixture says."""
+EACH = 20
+"""Steps for each level, where there are few."""
 FEW, STEEP = 10_000, 6.0
 """Rows that the mixture is fitted to, and the steepest logit that is asked for."""
 NOISELESS = 1e-8
@@ -172,7 +174,7 @@ class Latent(nn.Module):
     def _start_as_mixture(self, rows: Rows, prior: Codes) -> None:
         """Let every level of the prior be decoded to a component of a mixture, and heavy components by several."""
         few = rows.take(torch.randperm(rows.n, device=rows.given.device)[:FEW])
-        start = em.fit(few, min(prior.parts(), max(1, few.n // 20)), "diagonal", restarts=4, keep=1)
+        start = em.fit(few, min(prior.parts(), max(1, few.n // 20)), "diagonal", restarts=3, keep=1)
         places = (torch.arange(prior.components, device=start.loc.device) + 0.5) / prior.components
         which = torch.searchsorted(start.log_weights.exp().cumsum(0), places.double()).clamp_max(len(start.loc) - 1)
         target = torch.cat([start.loc, start.rest.clamp(-STEEP, STEEP)], 1)
@@ -185,8 +187,9 @@ class Latent(nn.Module):
         levels = torch.arange(prior.components, device=target.device)
         parameters = list(self.decode.parameters())
         adam = torch.optim.Adam(parameters, lr=START_RATE)
-        for step in range(START_STEPS):
-            adam.param_groups[0]["lr"] = START_RATE * (1 - step / START_STEPS)
+        steps = min(START_STEPS, EACH * prior.components)
+        for step in range(steps):
+            adam.param_groups[0]["lr"] = START_RATE * (1 - step / steps)
             numbers = torch.randn(len(levels), prior.dim + prior.noise, device=target.device)
             given = rows.given[torch.randint(rows.n, (len(levels),), device=target.device)]
             with torch.enable_grad():
