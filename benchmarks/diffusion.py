@@ -60,12 +60,13 @@ def settings(model: str, steps: int) -> dict[str, Any]:
     return {"fit.steps": steps} | ({} if model in OF_THEIR_OWN else SMALLER)
 
 
-def modes(model: str, which: str, steps: int, seed: int) -> dict[str, Any]:
+def modes(model: str, which: str, steps: int, seed: int, marginals: str = "scores") -> dict[str, Any]:
     centres, sigma = ring() if which == "ring" else grid()
     table = drawn_from(centres, sigma, 10_000, np.random.default_rng(seed))
     begun = time.process_time()
-    kinds = {"*": "continuous"}
-    estimator = zoo.Estimator(model, kinds=kinds, settings=settings(model, steps), seed=seed).fit(table)
+    own = {} if model == "latent-diffusion" else {"program.marginals": marginals}
+    sets = settings(model, steps) | own
+    estimator = zoo.Estimator(model, kinds={"*": "continuous"}, settings=sets, seed=seed).fit(table)
     fitted = time.process_time() - begun
     found, near = covered(estimator.sample(5000).to_numpy(), centres, sigma)
     return {"table": which, "model": model, "modes": found, "of": len(centres), "within_3_sigma": near,

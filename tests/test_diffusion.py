@@ -23,6 +23,7 @@ from zoo.rows.rows import Rows
 from zoo.scope import scope
 
 COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.5]], dtype=torch.float64)
+TRUTH = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE)
 
 
 def velocity(u: Tensor, angle: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class Known(nn.Module):
 
 
 def normal_table(n: int = 3000) -> pd.DataFrame:
-    x = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).sample((n,))
+    x = TRUTH.sample((n,))
     return pd.DataFrame(x.numpy(), columns=["a", "b"])
 
 
@@ -59,7 +60,7 @@ def knowing(build, name: str, **settings) -> tuple[Model, Rows, Tensor]:
     model.codec._known.clear()
     assert all(c.transform == "none" for c in model.schema.numeric)
     model.program.denoiser = Known(model.program.denoiser.owners)
-    truth = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).log_prob(torch.tensor(frame.to_numpy()))
+    truth = TRUTH.log_prob(torch.tensor(frame.to_numpy()))
     return model, model.rows(frame), truth
 
 
@@ -68,11 +69,11 @@ def knowing(build, name: str, **settings) -> tuple[Model, Rows, Tensor]:
 
 def test_the_flow_of_a_gaussian_has_its_density():
     """log p along the flow, its divergence exact, or guessed without bias; there and back is where one was."""
-    u = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).sample((100,))
+    u = TRUTH.sample((100,))
     angles = ladder(1e-4, math.atan(200.0), 40)
     end, total = measure(exact(velocity, 2), u, angles)
     log = -0.5 * end.square().sum(-1) - math.log(2 * math.pi) + total
-    truth = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).log_prob(u)
+    truth = TRUTH.log_prob(u)
     np.testing.assert_allclose(log, truth, atol=1e-3)
     back_again = move(velocity, end, ladder(1e-4, math.atan(200.0), 100).flip(0))
     np.testing.assert_allclose(back_again, u, atol=2e-2)
@@ -190,8 +191,7 @@ def test_a_step_back_over_levels_is_bayes_rule():
                                     for s in range(3)])[:, now]  # fmt: skip
                 np.testing.assert_allclose(got[0, b], q_s * step / (q_s * step).sum(), rtol=1e-9, atol=1e-12)
     told = torch.tensor([[[0.2, 0.5, 0.3], [0.6, 0.4, 0.0]]], dtype=torch.float64)
-    mixed_back = multinomial.back(x_t, told, keep_s, keep_t, share)
-    np.testing.assert_allclose(mixed_back.sum(-1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(multinomial.back(x_t, told, keep_s, keep_t, share).sum(-1), 1.0, rtol=1e-12)
 
 
 def test_levels_are_forgotten_as_they_should():
@@ -204,7 +204,7 @@ def test_levels_are_forgotten_as_they_should():
     assert ((found - expected).abs() < 5 * (expected * (1 - expected) / 40_000).sqrt()).all()
 
 
-# ----------------------------------------------------------------------------------------------------------- small parts
+# ---------------------------------------------------------------------------------------------------------- small parts
 
 
 def test_schedules():
@@ -257,7 +257,7 @@ def test_guidance_of_one_is_none_and_more_goes_further(build, mixed):
     assert not torch.allclose(plain, off)
 
 
-# -------------------------------------------------------------------------------------------------------------- energies
+# ------------------------------------------------------------------------------------------------------------- energies
 
 
 class Bowl(nn.Module):
@@ -314,7 +314,7 @@ def test_telling_rows_from_noise_finds_the_density_and_its_constant(build):
                                    "program.walkers": 500, "objective.noise": 2})  # fmt: skip
     rows = model.rows(frame)
     fit(model, rows, None, FitSettings(steps=250, learning_rate=1e-2, patience=0))
-    truth = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE).log_prob(torch.tensor(frame.to_numpy()))
+    truth = TRUTH.log_prob(torch.tensor(frame.to_numpy()))
     found = score(model, rows.take(torch.arange(500)))
     assert abs(found.mean - float(truth[:500].mean())) < 0.1
     z = model.program.log_z()
@@ -329,6 +329,6 @@ def test_telling_rows_from_noise_finds_the_density_and_its_constant(build):
 def test_every_mode_of_a_ring_is_drawn(name):
     from benchmarks.diffusion import modes
 
-    found = modes(name, "ring", 800, 0)
+    found = modes(name, "ring", 3000, 0)
     assert found["modes"] == 8
     assert found["within_3_sigma"] > 0.8, found
