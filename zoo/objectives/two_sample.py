@@ -45,7 +45,8 @@ class Sampled(nn.Module):
         found = look.get("coverage", 1.0)
         if found >= COLLAPSED * EXPECTED:
             return []
-        return [f"draws reach only {found:.0%} of the validation rows ({EXPECTED:.0%} if they were alike): collapsed"]
+        what = f"draws reach only {found:.0%} of the validation rows ({EXPECTED:.0%} if they were alike)"
+        return [f"{what}: they have collapsed, or lie beside the rows"]
 
 
 EXPECTED = 1 - 0.5**NEIGHBOURS
