@@ -21,7 +21,7 @@ from zoo.table.schema import Schema
 
 FREQUENCIES, SLOWEST, WIDEST = 8, 0.1, 7.0
 RIPPLES = 4
-"""Waves of each number that the network reads, of 1, 2, 4 ... radians a score: spikes and rounded numbers have edges."""
+"""Waves of each number that the network reads, of 1, 2, 4 ... radians a score: spikes and cells have edges."""
 START = 0.05
 """Share of its size with which a last layer begins: columns are then nearly independent."""
 AT_ONCE = 1 << 16
@@ -48,8 +48,8 @@ class Told(NamedTuple):
 class Denoiser(nn.Module):
     """(u, levels, angle, told) -> (raw (n, C), logits (n, B, L)).
 
-    Reads the coordinates, waves of the numbers among them, the levels one-hot, two flags for each column (noise, clean), waves of the log of noise to
-    signal, and what is given, with a flag that it is.
+    Reads the coordinates, waves of the numbers among them, the levels one-hot, two flags for each column (noise,
+    clean), waves of the log of noise to signal, and what is given, with a flag that it is.
     """
 
     def __init__(self, schema: Schema, scores: NormalScores, network: Callable[[int, int], nn.Module]):
