@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
+import zoo
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import score
 from zoo.flows.angle import exact, guessed, ladder, measure, move
@@ -332,3 +334,28 @@ def test_every_mode_of_a_ring_is_drawn(name):
     found = modes(name, "ring", 3000, 0)
     assert found["modes"] == 8
     assert found["within_3_sigma"] > 0.8, found
+
+
+FOLDER = Path(zoo.__file__).parents[1].parent / "shared" / "data"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="no folder of tables")
+def test_draws_of_a_real_table_have_its_shapes_and_more_of_its_trends_than_independent_columns():
+    from benchmarks.synthesis import coded, shapes, trends
+    from benchmarks.synthetic_tables import load
+
+    frame, schema = load("shoppers", FOLDER)
+    order = np.random.default_rng(0).permutation(len(frame))
+    train, test = frame.iloc[order[:9800]], frame.iloc[order[9800:]]
+    found = {}
+    for name, settings in (
+        ("ddpm", {"fit.steps": 1000, "program.network.width": 128, "program.walk": 50}),
+        ("independent", {}),
+    ):
+        estimator = zoo.Estimator(name, settings=settings, seed=0).fit_parts(train, None, schema)
+        both = coded(test, schema), coded(estimator.sample(len(test)), schema)
+        found[name] = shapes(*both, schema), trends(*both, schema)
+    print(found)
+    assert found["ddpm"][0] > 0.97, found
+    assert found["ddpm"][1] > found["independent"][1] + 0.01, found

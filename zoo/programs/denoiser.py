@@ -20,6 +20,8 @@ from zoo.table.codec import FAR
 from zoo.table.schema import Schema
 
 FREQUENCIES, SLOWEST, WIDEST = 8, 0.1, 7.0
+RIPPLES = 4
+"""Waves of each number that the network reads, of 1, 2, 4 ... radians a score: spikes and cells have edges."""
 START = 0.05
 """Share of its size with which a last layer begins: columns are then nearly independent."""
 AT_ONCE = 1 << 16
@@ -46,8 +48,8 @@ class Told(NamedTuple):
 class Denoiser(nn.Module):
     """(u, levels, angle, told) -> (raw (n, C), logits (n, B, L)).
 
-    Reads the coordinates, the levels one-hot, two flags for each column (noise, clean), waves of the log of noise to
-    signal, and what is given, with a flag that it is.
+    Reads the coordinates, waves of the numbers among them, the levels one-hot, two flags for each column (noise,
+    clean), waves of the log of noise to signal, and what is given, with a flag that it is.
     """
 
     def __init__(self, schema: Schema, scores: NormalScores, network: Callable[[int, int], nn.Module]):
@@ -62,7 +64,16 @@ class Denoiser(nn.Module):
         self.register_buffer(
             "waves", torch.logspace(math.log10(SLOWEST), math.log10(2 * math.pi), FREQUENCIES), persistent=False
         )
-        told = 2 * len(schema.modelled) + 2 * FREQUENCIES + 1 + schema.given + bool(schema.given)
+        self.numbers = len(schema.numeric)
+        self.register_buffer("ripples", 2.0 ** torch.arange(RIPPLES), persistent=False)
+        told = (
+            2 * RIPPLES * self.numbers
+            + 2 * len(schema.modelled)
+            + 2 * FREQUENCIES
+            + 1
+            + schema.given
+            + bool(schema.given)
+        )
         self.network = network(self.coordinates + len(flat) + told, self.coordinates + len(flat))
         last = [m for m in self.network.modules() if isinstance(m, nn.Linear)][-1]
         with torch.no_grad():
@@ -72,6 +83,7 @@ class Denoiser(nn.Module):
     flat: Tensor
     owners: Tensor
     waves: Tensor
+    ripples: Tensor
 
     def forward(self, u: Tensor, levels: Tensor, angle: Tensor, told: Told) -> tuple[Tensor, Tensor]:
         raw, logits = self.read(u, levels, angle, told, torch.ones(len(u), 1, device=u.device))
@@ -81,6 +93,8 @@ class Denoiser(nn.Module):
         """`tell` (n, 1): 0 where the network is not to know what is given."""
         noise = angle.tan().log().clamp(-WIDEST, WIDEST).float()[:, None]
         parts = [u.clamp(-FAR, FAR).float(), levels.flatten(1)[:, self.flat].float()]
+        ripples = (parts[0][:, : self.numbers, None] * self.ripples).flatten(1)
+        parts += [ripples.sin(), ripples.cos()]
         parts += [told.noised.float(), told.clean.float(), noise / WIDEST]
         parts += [(noise * self.waves).sin(), (noise * self.waves).cos()]
         if self.given:
