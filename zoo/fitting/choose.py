@@ -28,6 +28,8 @@ WORSE_IN_A_ROW = 2
 TRIAL_BUDGET = 0.5
 ENOUGH = 1000
 """Rows held out in turn, after which no further part of a table is."""
+FAR_OFF = 30.0
+"""Nats below the median at which a held-out row counts no less."""
 CLEARLY = 2.0
 """Standard errors of a difference by which a setting has to be better than a simpler one."""
 
@@ -137,6 +139,8 @@ def _crossed(
         except UserError as error:
             failure = error
             continue
+        # a row far from all others is far from all whatever the setting, and must not choose among them
+        value = value.clamp_min(float((values[0] if values else value).median()) - FAR_OFF)
         mean = float((weight * value).sum() / weight.sum())
         worse = worse + 1 if any(mean <= choice["validation"] for choice in choices) else 0
         choices.append({"settings": settings, "validation": mean, "chosen": False})
