@@ -66,7 +66,9 @@ def gradient(turn: Turn, rows: Rows, clip: float) -> list[Tensor]:
         alike = (list(run) for _, run in groupby(norms, lambda t: t.dtype))
         norm = torch.linalg.vector_norm(torch.cat([torch.stack(run).double() for run in alike]))
         shorter = (clip / (norm + 1e-6)).clamp_max(1.0)
-        return [loss.detach(), norm, *torch._foreach_mul(each, shorter)]
+        # a parameter that is a single number would take the type of the factor
+        scaled = (g.to(p.dtype) for g, p in zip(torch._foreach_mul(each, shorter), turn.parameters, strict=True))
+        return [loss.detach(), norm, *scaled]
 
 
 class Adam:
