@@ -406,9 +406,10 @@ def test_save_and_load_give_the_same_numbers(name, table, estimator, tables, tmp
     for key, value in kept.model_.state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), key
     assert model.schema == kept.schema_
-    pd.testing.assert_frame_equal(
-        model.codec.decode(posterior.sample(model, 20, seed=1)), kept.sample(20, seed=1), check_exact=True
-    )
+    if "sample" in model.verbs:
+        pd.testing.assert_frame_equal(
+            model.codec.decode(posterior.sample(model, 20, seed=1)), kept.sample(20, seed=1), check_exact=True
+        )
     if model.bound() != "none":
         frame = tables[table]
         assert np.array_equal(log_p(model, model.rows(frame), 5), kept.log_likelihood(frame, 5).log_likelihood)
@@ -626,6 +627,8 @@ def test_imputation_fills_what_is_missing_and_nothing_else(name, table, estimato
 @law("continuous", "mixed", "levels")
 def test_samples_look_like_the_table(name, table, estimator, tables):
     kept, frame = estimator(name, table), tables[table]
+    if "sample" not in kept.model_.verbs:
+        pytest.skip("draws no rows")
     drawn = kept.sample(50)
     assert list(drawn.columns) == list(frame.columns)
     assert len(drawn) == 50

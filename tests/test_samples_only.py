@@ -459,5 +459,5 @@ def test_codes_find_clusters(complete_mixed):
     kept = Estimator("infogan", settings=sets, device="cpu").fit(frame)
     modes = ring.nearest(frame)
     table = pd.crosstab(kept.predict(frame), modes)
-    assert table.to_numpy().max(1).sum() / len(frame) > 0.9
+    assert table.to_numpy().max(axis=1).sum() / len(frame) > 0.9
     assert kept.transform(frame).shape == (2000, 2)

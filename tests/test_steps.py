@@ -93,7 +93,10 @@ def test_a_graph_gives_pythons_numbers(name, name_of_table, build, tables):
         model.initialise(rows)
     python, by_python, _ = taken(model, rows, "eager", 9)
     graph, by_graph, moves = taken(model, rows, "graph", 9)
-    assert {(move.tier, move.why) for move in moves} == {("graph", "")}
+    for move in moves:  # what cannot be written down runs in Python, and says why
+        assert (move.tier, move.why) == ("graph", "") or (move.tier == "eager" and move.why)
+    if model.recipe.objective.use in ("elbo", "iwae", "reconstruction"):
+        assert {move.tier for move in moves} == {"graph"}
     assert np.isfinite(python).all()
     np.testing.assert_allclose(graph, python, rtol=1e-9)
     assert same(by_python, by_graph, 1e-9)

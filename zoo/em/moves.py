@@ -25,7 +25,9 @@ def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tup
     """
     moves = max(4, MOVES * AT_ONCE // max(small.n, AT_ONCE))
     failed = 0
-    rounds = max(1, min(ROUNDS, int(WORK / (data.n * theta.log_weights.shape[1] * data.width_of_features))))
+    # a table of levels alone has no features
+    cost = data.n * theta.log_weights.shape[1] * max(1, data.width_of_features)
+    rounds = max(1, min(ROUNDS, WORK // max(1, cost)))
     for _ in range(rounds):
         if data.late or failed == FAILED:
             break
