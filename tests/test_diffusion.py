@@ -331,7 +331,7 @@ def test_telling_rows_from_noise_finds_the_density_and_its_constant(build):
 def test_every_mode_of_a_ring_is_drawn(name):
     from benchmarks.diffusion import modes
 
-    found = modes(name, "ring", 3000, 0)
+    found = modes(name, "ring", 5000 if name == "score-vp" else 3000, 0)  # a score is slower to learn
     assert found["modes"] == 8
     assert found["within_3_sigma"] > 0.8, found
 
