@@ -110,7 +110,9 @@ def bound_card(model: Model, rows: Rows, particles: int = LADDER[-1], seed: int 
         every = views(model)
         index = torch.arange(rows.n, device=rows.given.device)
         each = [_parts(every, rows.take(i), k) for i in index.split(chunk)]
-        globals_ = -float(log_weights(model.program, model.guide, rows.take(index[:1]), 1).globals) / rows.total
+        first = rows.take(index[:1])
+        held = log_weights(model.program, model.guide, first, 1).globals if model.sites.globals else torch.zeros(())
+    global_kl = -float(held) / rows.total
     log_w = torch.cat([part.log_w for part in each], 1)
     weight = rows.weight.cpu().numpy()
     ladder = tuple(_rung(log_w, size, weight) for size in _sizes(len(log_w)))
@@ -123,10 +125,10 @@ def bound_card(model: Model, rows: Rows, particles: int = LADDER[-1], seed: int 
         bound,
         mean(last, weight),
         standard_error(last, weight),
-        mean(log_w.mean(0).cpu().numpy(), weight) - (globals_ if model.sites.globals else 0.0),
+        mean(log_w.mean(0).cpu().numpy(), weight) - global_kl,
         mean(torch.cat([part.reconstruction for part in each]).cpu().numpy(), weight),
         kl,
-        globals_ if model.sites.globals else 0.0,
+        global_kl,
         ladder,
         None if exact or len(log_w) < LADDER[1] else _extrapolated(log_w, weight),
         None if quantiles is None else (float(quantiles[0]), float(quantiles[1]), float(quantiles[2])),

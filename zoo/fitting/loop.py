@@ -17,7 +17,7 @@ from zoo.fitting.forensics import NonFiniteError, explain
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Source
 from zoo.fitting.step import Step
-from zoo.log_weights import log_weights
+from zoo.objectives.elbo import elbo_of_rows
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
 from zoo.scope import scope
@@ -301,11 +301,6 @@ def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
             total += float((part.weight * validate(model, part, VALIDATION_PARTICLES)).sum())
     model.train(was_training)
     return total / rows.n
-
-
-def elbo_of_rows(model: Model, rows: Rows, particles: int) -> Tensor:
-    """What an objective that says nothing else validates by: the ELBO of each row (n,)."""
-    return log_weights(model.program, model.guide, rows, particles).rows.mean(0)
 
 
 def _snapshot(model: Model) -> dict[str, Tensor]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-import pyro.poutine as poutine
 import torch
 from torch import Tensor, nn
 
 from zoo.log_weights import LogWeights, log_mean, log_weights
+from zoo.objectives.samples import inferred
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
-from zoo.sites import samples
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -93,7 +92,7 @@ class Elbo(nn.Module):
 
     def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
         """The bound of each row (n,), that which a fit is stopped by."""
-        return log_weights(model.program, model.guide, rows, particles).rows.mean(0)
+        return elbo_of_rows(model, rows, particles)
 
     def _divergence(self, w: LogWeights, share: Tensor) -> Tensor:
         """Mean KL of the row latents, as the settings count it; a scalar."""
@@ -149,6 +148,11 @@ class Iwae(nn.Module):
         return log_mean(log_weights(model.program, model.guide, rows, self.particles).rows)
 
 
+def elbo_of_rows(model: Model, rows: Rows, particles: int) -> Tensor:
+    """The ELBO of each row (n,): also what an objective that says nothing else is validated by."""
+    return log_weights(model.program, model.guide, rows, particles).rows.mean(0)
+
+
 def affine(module: nn.Module) -> Iterator[Tensor]:
     """The weights of a module's affine maps."""
     return (m.weight for m in module.modules() if isinstance(m, nn.Linear) and m.weight.numel())
@@ -167,10 +171,6 @@ def largest_singular_value(w: Tensor) -> Tensor:
 
 def posterior_draws(model: Model, rows: Rows) -> Tensor:
     """A draw of z for each row (n, dim): together they are the density that a prior should have."""
-
-    def one(part: Rows) -> Tensor:
-        z: Tensor = samples(poutine.trace(model.guide).get_trace(part))["z"]["value"]
-        return z
-
+    index = torch.arange(rows.n, device=rows.given.device)
     with torch.no_grad():
-        return torch.cat([one(rows.take(i)) for i in torch.arange(rows.n, device=rows.given.device).split(CHUNK)])
+        return torch.cat([inferred(model, rows.take(i))["z"] for i in index.split(CHUNK)])

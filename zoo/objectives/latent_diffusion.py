@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
 from zoo.errors import UserError
 from zoo.objectives.elbo import Elbo, posterior_draws
+from zoo.objectives.samples import inferred
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
-from zoo.sites import samples
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -57,6 +56,6 @@ class LatentDiffusion(Elbo):
     def _denoising(self, model: Model, rows: Rows) -> Tensor:
         prior: Any = model.program.prior
         with torch.no_grad():
-            z = samples(poutine.trace(model.guide).get_trace(rows))["z"]["value"]
+            z = inferred(model, rows)["z"]
         loss: Tensor = prior.loss(z, rows.given)
         return loss

@@ -23,7 +23,34 @@ if TYPE_CHECKING:
     from zoo.model import Model
 
 
-class Aggregated(Sampled):
+class Game(Sampled):
+    """A critic of latents and the model that it judges, each with a turn."""
+
+    rate: float
+    betas: tuple[float, float]
+    critic: Critic
+
+    def turns(self, model: Model) -> Iterator[Turn]:
+        critic = list(self.critic.parameters())
+        yield Turn(critic, lambda rows: self.critic_loss(model, rows), 1, self.rate, self.betas, name="critic")
+        own = list(model.fitted_parameters())
+        yield Turn(own, lambda rows: self.loss(model, rows), betas=self.betas, name="model")
+
+    def critic_loss(self, model: Model, rows: Rows) -> Tensor:
+        """What the critic minimises, a scalar."""
+        raise NotImplementedError
+
+    def loss(self, model: Model, rows: Rows) -> Tensor:
+        """What the model minimises, a scalar."""
+        raise NotImplementedError
+
+
+def both(model: Model, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Latents of the prior, and those that the guide infers of the rows, side by side (n, dim) each."""
+    return beside(run(model.program, rows).latents, model), beside(inferred(model, rows), model)
+
+
+class Aggregated(Game):
     """Rows are told well by their latents, and a critic cannot tell these, of all rows, from the prior's draws:
 
     - E[log p(x | z)] + weight (- log D(z)),  z ~ q(z | x)          # Makhzani et al. 2016
@@ -47,16 +74,9 @@ class Aggregated(Sampled):
         dim = sum(site.event_shape.numel() for site in model.sites.continuous)
         self.critic = Critic(0, dim + model.schema.given, self.network)
 
-    def turns(self, model: Model) -> Iterator[Turn]:
-        critic = list(self.critic.parameters())
-        yield Turn(critic, lambda rows: self.critic_loss(model, rows), 1, self.rate, self.betas, name="critic")
-        own = list(model.fitted_parameters())
-        yield Turn(own, lambda rows: self.loss(model, rows), betas=self.betas, name="model")
-
     def critic_loss(self, model: Model, rows: Rows) -> Tensor:
         with torch.no_grad():
-            prior = beside(run(model.program, rows).latents, model)
-            z = beside(inferred(model, rows), model)
+            prior, z = both(model, rows)
         return weighted(entropy(self.score(prior, rows), self.score(z, rows)), rows)
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
@@ -71,13 +91,12 @@ class Aggregated(Sampled):
 
     def watch(self, model: Model, rows: Rows) -> dict[str, float]:
         """Also `critic_accuracy`: the share of latents that the critic tells."""
-        prior = beside(run(model.program, rows).latents, model)
-        z = beside(inferred(model, rows), model)
+        prior, z = both(model, rows)
         right = (self.score(prior, rows) > 0).double().mean() + (self.score(z, rows) <= 0).double().mean()
         return {**super().watch(model, rows), "critic_accuracy": float(right / 2)}
 
 
-class DensityRatio(Sampled):
+class DensityRatio(Game):
     """The ELBO with a guide that has no density: a critic's score T(x, z), fitted to tell z ~ q(z | x) from z ~ p(z),
     stands for log q(z | x) - log p(z).
 
@@ -101,16 +120,9 @@ class DensityRatio(Sampled):
         dim = sum(site.event_shape.numel() for site in model.sites.continuous)
         self.critic = Critic(0, dim + schema.n_features + schema.given, self.network)
 
-    def turns(self, model: Model) -> Iterator[Turn]:
-        critic = list(self.critic.parameters())
-        yield Turn(critic, lambda rows: self.critic_loss(model, rows), 1, self.rate, self.betas, name="critic")
-        own = list(model.fitted_parameters())
-        yield Turn(own, lambda rows: self.loss(model, rows), betas=self.betas, name="model")
-
     def critic_loss(self, model: Model, rows: Rows) -> Tensor:
         with torch.no_grad():
-            prior = beside(run(model.program, rows).latents, model)
-            z = beside(inferred(model, rows), model)
+            prior, z = both(model, rows)
         return weighted(softplus(-self.score(z, rows)) + softplus(self.score(prior, rows)), rows)
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
