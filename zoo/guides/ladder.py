@@ -9,15 +9,13 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from zoo.errors import UserError
 from zoo.networks.mlp import MLP
+from zoo.networks.positive import positive
 from zoo.rows.rows import Rows
 from zoo.sites import Sites
 from zoo.table.schema import Schema
-
-UNIT = 0.5413
 
 
 class Bidirectional(nn.Module):
@@ -69,7 +67,7 @@ class Bidirectional(nn.Module):
 
     def _posterior(self, number: int, prior: tuple[Tensor, Tensor], known: Tensor) -> dist.Normal:
         move, raw = self.heads[number](known).chunk(2, -1)
-        factor = softplus((raw + UNIT).clamp(-15, 15)) + 1e-4
+        factor = positive(raw, 1e-4)
         if not self.residual:
             return dist.Normal(move, factor)
         loc, scale = prior

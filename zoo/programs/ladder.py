@@ -9,15 +9,12 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from zoo.em import fit as em
 from zoo.networks.mlp import MLP
+from zoo.networks.positive import positive
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
-
-UNIT = 0.5413
-"""softplus(UNIT) = 1: where a scale begins."""
 
 
 class Ladder(nn.Module):
@@ -60,7 +57,7 @@ class Ladder(nn.Module):
             zero = h.new_zeros(len(h), self.dims[0])
             return zero, zero + 1
         loc, raw = self.priors[number - 1](h).chunk(2, -1)
-        return loc, softplus((raw + UNIT).clamp(-15, 15)) + 1e-3
+        return loc, positive(raw, 1e-3)
 
     def step(self, number: int, h: Tensor, z: Tensor, given: Tensor) -> Tensor:
         """What is handed down from a layer."""
