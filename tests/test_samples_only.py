@@ -371,7 +371,7 @@ def test_a_running_mean():
         expected = decay * expected + (1 - decay) * step
     with average.shown():
         torch.testing.assert_close(p.detach(), expected)
-    assert float(p[0]) == 59.0
+    assert float(p.detach()[0]) == 59.0
     average.stay()
     torch.testing.assert_close(p.detach(), expected)
 
