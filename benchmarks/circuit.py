@@ -36,7 +36,7 @@ def load(name: str, folder: Path, rows: int | None) -> pd.DataFrame:
 
 
 def measured(name: str, frame: pd.DataFrame, seed: int) -> Line:
-    compared = zoo.compare(frame, ["mixture", "circuit"], seed=seed, device="cpu")
+    compared = zoo.compare(frame, ["mixture", "circuit"], seed=seed, device="cpu", samples=False)
     difference, error = compared.difference("circuit", "mixture")
     lines = {line["model"]: line for line in compared.to_json()["models"]}
     kept = ("log_likelihood", "standard_error", "seconds", "parameters", "settings")

@@ -42,6 +42,18 @@ def switches() -> dict[str, Any]:
     }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of one model next to one another: a worker that takes a run of them fits that model once."""
+    named = [i for i, item in enumerate(items) if "fitted" in getattr(item, "fixturenames", ()) and _model(item)]
+    for i, item in zip(named, sorted((items[i] for i in named), key=_model), strict=True):
+        items[i] = item
+
+
+def _model(item: pytest.Item) -> str:
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get("name", "")) if callspec else ""
+
+
 @pytest.fixture(autouse=True)
 def guard() -> Iterator[None]:
     """Seed every generator before a test, and fail one that leaves a switch changed."""

@@ -23,7 +23,7 @@ from zoo.table.codec import Codec
 SIZES = {"north": 120, "south": 60, "east": 16, "west": 4}
 ROLE = {"grouped-gmm": "group", "grouped-ppca": "group", "class-models": "given"}
 every = pytest.mark.parametrize("name", ROLE)
-on = pytest.mark.parametrize("table", ["pair", "mixed"])
+on = pytest.mark.parametrize("table", ["pair", pytest.param("mixed", marks=pytest.mark.slow)])
 
 
 def _table(numbers: bool) -> pd.DataFrame:

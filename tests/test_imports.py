@@ -111,6 +111,7 @@ for module in modules:
 """
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_first() -> None:
     """No circles: each module alone, from a state in which none of zoo is loaded, and then all in a random order."""
     python(ALONE, "0", *MODULES)

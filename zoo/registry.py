@@ -9,6 +9,7 @@ a TOML file, or to a dict of entries. Later layers lie over earlier ones, and `l
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ GROUP = "zoo.models"
 HERE = Path(__file__).resolve().parent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """The entries of one source, as they stand in its file."""
 
@@ -39,13 +40,19 @@ class Layer:
 
     @classmethod
     def read(cls, path: Path) -> Layer:
-        """The layer in a TOML file."""
+        """The layer in a TOML file; read once, while the file stays as it is."""
         try:
-            return cls(str(path), tomllib.loads(path.read_text(encoding="utf-8")))
+            about = path.stat()
+            return _layer(path, about.st_mtime_ns, about.st_size)
         except OSError as error:
             raise UserError(f"cannot read the models in {path}: {error.strerror}", "name a TOML file") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not TOML: {error}", "mend the file") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _layer(path: Path, changed: int, size: int) -> Layer:
+    return Layer(str(path), tomllib.loads(path.read_text(encoding="utf-8")))
 
 
 class Registry(Mapping[str, Recipe]):
@@ -67,7 +74,7 @@ class Registry(Mapping[str, Recipe]):
         layers = [Layer.read(builtin), *package_layers()]
         if user != builtin.resolve() and (models_file is not None or user.is_file()):
             layers.append(Layer.read(user))
-        return cls(layers, user.parent)
+        return _registry(tuple(layers), user.parent)
 
     @property
     def names(self) -> list[str]:
@@ -107,6 +114,11 @@ class Registry(Mapping[str, Recipe]):
         """An allowed recipe from a run folder, its modules to be looked up where this registry's are."""
         self.allows(recipe)
         return dataclasses.replace(recipe, folder=self.folder)
+
+
+@functools.lru_cache(maxsize=16)
+def _registry(layers: tuple[Layer, ...], folder: Path) -> Registry:
+    return Registry(layers, folder)
 
 
 def builtin_file() -> Path:
