@@ -485,7 +485,15 @@ def test_a_run_is_replaced_wherever_it_is_named_from(command: str, target: str, 
     with contextlib.chdir("run") if target == "." else contextlib.nullcontext():
         model = ["independent"] if command == "fit" else []
         said = worked(
-            zoo(command, *model, table, "-o", target, *QUICK, *(["-m", "ppca", "--no-samples"] if command == "compare" else []))
+            zoo(
+                command,
+                *model,
+                table,
+                "-o",
+                target,
+                *QUICK,
+                *(["-m", "ppca", "--no-samples"] if command == "compare" else []),
+            )
         )
         assert "replaced the run in" in said.err
         assert "log-likelihood" in worked(zoo("score", target, table)).out

@@ -1,68 +1,45 @@
-"""What each registered model is and can do, read from the model itself on a small reference table."""
+"""What each registered model is and can do.
+
+`bound` and `verbs` are read from the model itself, made on a small reference table. That takes torch and seconds, so
+what was read of zoo's own code is kept in the user's cache folder until zoo's files, or the entry, change; of code of
+the user's own nothing is kept.
+"""
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import hashlib
 import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
+from platformdirs import user_cache_path
 
 from zoo.errors import UserError
-from zoo.model import Model
-from zoo.recipe import Recipe
+from zoo.recipe import AXES, Recipe
 from zoo.registry import Registry
-from zoo.table.codec import Codec
-from zoo.table.infer import infer_schema
 
-
-@functools.cache
-def reference_codec(**roles: str) -> Codec:
-    """The codec of three continuous columns without ties or missing cells, and of columns with these roles."""
-    frame = pd.DataFrame({name: np.linspace(0.1, 1.7, 24) ** p for p, name in enumerate("abc", start=1)})
-    more = frame.assign(**dict.fromkeys(roles.values(), ["one", "two"] * 12))
-    return Codec.fit(infer_schema(more, kinds={"[abc]": "continuous"}, **roles), more)
-
-
-ROLES: tuple[dict[str, str], ...] = ({}, {"given": "label"}, {"group": "place"})
-
-
-def built(recipe: Recipe) -> Model:
-    """The recipe at its small size on the reference table, with a given or a group column where it needs one."""
-    small = recipe.small()
-    small = small.with_settings({key: values[0] for key, values in small.grid().items()})
-    refused = []
-    for roles in ROLES:
-        try:
-            return Model(small, reference_codec(**roles))
-        except UserError as error:
-            refused.append(error)
-    raise refused[0]
+PACKAGE = Path(__file__).parent
+Facts = dict[str, Any]
 
 
 def catalogue(models_file: str | None = None) -> list[dict[str, Any]]:
     """One line a model; `bound` and `verbs` are those on a table of continuous columns."""
+    registry = Registry.load(models_file)
+    facts = _facts(registry)
     lines = []
-    for name, recipe in Registry.load(models_file).items():
-        axes = {axis: getattr(recipe, axis).use for axis in ("program", "guide", "objective")}
-        line: dict[str, Any] = {"model": name, "summary": recipe.summary, **axes}
-        try:
-            model = built(recipe)
-        except Exception as error:  # a program of the user's own may break in any way
-            said = str(error) if isinstance(error, UserError) else f"model {name!r}: {type(error).__name__}: {error}"
-            lines.append(line | {"bound": "none", "verbs": [], "error": " ".join(said.split())})
-            continue
-        lines.append(line | {"bound": model.bound(), "verbs": model.verbs})
+    for name, recipe in registry.items():
+        axes = {axis: getattr(recipe, axis).use for axis in AXES}
+        lines.append({"model": name, "summary": recipe.summary, **axes, **facts[name]})
     return lines
 
 
 def can(model: str, verb: str, models_file: str | None = None) -> bool:
     """Whether a model can do a verb on the reference table; True where it cannot be made there."""
-    try:
-        return verb in built(Registry.load(models_file)[model]).verbs
-    except Exception:
-        return True
+    found = _read(Registry.load(models_file)[model])
+    return "error" in found or verb in found["verbs"]
 
 
 def able_to(verb: str, models_file: str | None = None) -> list[str]:
@@ -81,3 +58,58 @@ def process(recipe: Recipe) -> str:
         if value:
             lines.append(f"{key.replace('_', ' ')}: {value}")
     return "\n".join(lines)
+
+
+# ----------------------------------------------------------------------------------------------------- bound and verbs
+
+
+def _facts(registry: Mapping[str, Recipe]) -> dict[str, Facts]:
+    """The bound and the verbs of every model, those known from earlier as they are."""
+    file = user_cache_path("zoo") / "catalogue.json"
+    state = _state()
+    keys = {name: _key(recipe, state) for name, recipe in registry.items() if not _own(recipe)}
+    known = _kept(file)
+    facts = {name: known.get(keys.get(name, "")) or _read(recipe) for name, recipe in registry.items()}
+    keep = {key: facts[name] for name, key in keys.items() if "error" not in facts[name]}
+    if keep.keys() - known.keys():
+        # a folder that cannot be written is no fault of the asker's
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(keep), encoding="utf-8")
+    return facts
+
+
+def _kept(file: Path) -> dict[str, Facts]:
+    try:
+        known: dict[str, Facts] = json.loads(file.read_text(encoding="utf-8"))
+        return {key: {"bound": str(line["bound"]), "verbs": list(line["verbs"])} for key, line in known.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _own(recipe: Recipe) -> bool:
+    """Whether a recipe names code that is not zoo's."""
+    return any(":" in spec.use for _, spec in (*recipe.specs(), *recipe.small().specs()))
+
+
+def _key(recipe: Recipe, state: str) -> str:
+    return hashlib.sha256((state + repr(recipe.to_table())).encode()).hexdigest()
+
+
+def _state() -> str:
+    """zoo's files as they are."""
+    files = ((file, file.stat()) for file in sorted(PACKAGE.rglob("*.py")))
+    return repr([(str(file), about.st_mtime_ns, about.st_size) for file, about in files])
+
+
+def _read(recipe: Recipe) -> Facts:
+    from zoo.reference import built
+
+    try:
+        model = built(recipe)
+    except Exception as error:  # a program of the user's own may break in any way
+        said = (
+            str(error) if isinstance(error, UserError) else f"model {recipe.model!r}: {type(error).__name__}: {error}"
+        )
+        return {"bound": "none", "verbs": [], "error": " ".join(said.split())}
+    return {"bound": model.bound(), "verbs": model.verbs}
