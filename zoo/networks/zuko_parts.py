@@ -17,11 +17,11 @@ import zuko  # noqa: E402
 torch.distributions.Distribution.set_default_validate_args(_validation)
 
 
-def masked_mlp(adjacency: Tensor, hidden: Sequence[int]) -> nn.Module:
+def masked_mlp(adjacency: Tensor, hidden: Sequence[int], activation: type[nn.Module] = nn.SiLU) -> nn.Module:
     """An MLP whose output i reads input j only where adjacency[i, j]. adjacency: (n_out, n_in) bool."""
     if not adjacency.any():
         return Nothing(len(adjacency))
-    return zuko.nn.MaskedMLP(adjacency, hidden, activation=nn.SiLU, residual=False)
+    return zuko.nn.MaskedMLP(adjacency, hidden, activation=activation, residual=False)
 
 
 class Nothing(nn.Module):
