@@ -23,7 +23,7 @@ FLOORS = (
     ("table", "networks", "targets", "scope"),
     ("rows", "recipe", "flows"),
     ("sites", "em", "registry"),
-    ("log_weights", "priors"),
+    ("log_weights", "priors", "sweep"),
     ("programs", "guides"),
     ("objectives",),
     ("model", "evaluate"),

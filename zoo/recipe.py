@@ -110,8 +110,7 @@ class Recipe:
 
     def _with(self, item: tuple[str, Any]) -> Recipe:
         key, value = item
-        if "." not in key and key not in TABLES:
-            key = self._dotted(key)
+        key = self.dotted(key)
         axis, *path = key.split(".")
         if axis not in TABLES or not all(path):
             raise UserError(f"{self._where}: cannot set {key!r}", nearest(axis, TABLES))
@@ -124,8 +123,10 @@ class Recipe:
         spec = Spec.parse(axis, value, self._where).over(getattr(self, axis))
         return dataclasses.replace(self, **{axis: spec})  # type: ignore[arg-type]
 
-    def _dotted(self, key: str) -> str:
+    def dotted(self, key: str) -> str:
         """The one setting that a bare key can mean: the shallowest, and it must be alone there."""
+        if "." in key or key in TABLES:
+            return key
         legal = self.settings()
         found = [dotted for dotted in legal if dotted.rpartition(".")[2] == key]
         found = [dotted for dotted in found if dotted.count(".") == min(d.count(".") for d in found)]

@@ -21,9 +21,10 @@ def write(folder: Path, comparison: Comparison) -> None:
     run.write_json(folder / "comparison.json", comparison.to_json())
     (folder / "schema.toml").write_text(comparison.schema.to_toml(), encoding="utf-8")
     comparison.scores.to_parquet(folder / "scores.parquet")
-    _parquet(comparison.frame.iloc[comparison.parts.test], folder / "held_out.parquet")
-    shown = np.random.default_rng(comparison.seed).permutation(comparison.parts.train)[:SHOWN_ROWS]
-    _parquet(comparison.frame.iloc[np.sort(shown)], folder / "rows.parquet")
+    _parquet(comparison.frame.iloc[comparison.judges], folder / "held_out.parquet")
+    if not comparison.folds:  # else all rows were held out
+        shown = np.random.default_rng(comparison.seed).permutation(comparison.parts.train)[:SHOWN_ROWS]
+        _parquet(comparison.frame.iloc[np.sort(shown)], folder / "rows.parquet")
     for entry in comparison.fitted:
         assert entry.estimator is not None
         entry.estimator.reading_ = comparison.reading

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 import pandas as pd
 
 from zoo import run
+from zoo.comparison.entry import Entry
+from zoo.comparison.judged import Judged, judge
 from zoo.comparison.keep import write
 from zoo.comparison.said import BASELINE, chosen, n_clusters, warnings_of
 from zoo.errors import UserError
 from zoo.estimator import Estimator
-from zoo.evaluate.likelihood import Scores, mean, standard_error
+from zoo.evaluate.paired import Paired, paired
 from zoo.sampled import FIGURES, Samples
 from zoo.sampled import line as sampled_line
 from zoo.table.schema import Schema
@@ -28,29 +31,16 @@ COLUMNS = [
     "elbo",
     "difference",
     "difference_se",
+    "p_adjusted",
     "shape",
     "trend",
     "c2st",
     "seconds",
 ]
 """Of the ranking, what a look shows."""
-
-
-@dataclass
-class Entry:
-    """One model of a comparison: fitted and scored, or why not; one that has no likelihood is fitted, not scored."""
-
-    model: str
-    seconds: float
-    estimator: Estimator | None = None
-    scores: Scores | None = None
-    failure: str = ""
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether the time budget ended the fit."""
-        return self.estimator is not None and "budget" in self.estimator.fitted_.stopped
+DIFFERENCE = ("difference", "difference_se", "difference_rows_se", "difference_fits_se", "degrees", "low", "high", "p",
+              "p_adjusted")  # fmt: skip
+"""Of a difference from the best; low, high and p_adjusted hold for all models at once."""
 
 
 @dataclass
@@ -61,9 +51,12 @@ class Comparison:
     entries  one for each model; those without a log-likelihood come after, ranked apart by their samples, and those
              that could not be fitted come last
     reasons  why each model of the line-up is in it, or was left out
-    parts    positions of the rows that fitted, chose, and judged: all models were scored on the last
+    parts    positions of the rows that fitted, chose, and judged: all models were scored on the last, where there are
+             no folds; else those of the first fold, whose models are kept
     reading  the options with which the table was read from a file, kept with the run
     samples  how good rows are that each model draws; none where that was not asked
+    folds    the parts of each fold, where every row was held out in turn
+    repeats  fits of each model, by seed
     """
 
     schema: Schema
@@ -75,6 +68,8 @@ class Comparison:
     seed: int = 0
     reading: dict[str, Any] = field(default_factory=dict)
     samples: Samples | None = None
+    folds: tuple[Split, ...] = ()
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         self.entries.sort(key=self._place)
@@ -100,6 +95,16 @@ class Comparison:
         return [e for e in self.entries if e.scores is not None]
 
     @property
+    def judges(self) -> np.ndarray:
+        """Positions of the rows that all models were scored on."""
+        return np.sort(np.concatenate([fold.test for fold in self.folds])) if self.folds else self.parts.test
+
+    @cached_property
+    def judged(self) -> Judged | None:
+        """What may be claimed of the differences; none where no model has a log-likelihood."""
+        return judge(self.scored, bool(self.folds), self.seed)
+
+    @property
     def best(self) -> Entry:
         self.check_asked(None)
         if not self.scored:
@@ -122,14 +127,21 @@ class Comparison:
     @property
     def scores(self) -> pd.DataFrame:
         """Log-likelihood of every held-out row under every model; the index is the row's in the table."""
-        index = self.frame.index[self.parts.test]
+        index = self.frame.index[self.judges]
         return pd.DataFrame({e.model: e.scores.log_likelihood for e in self.scored if e.scores}, index=index)
 
+    def paired(self, model: str, other: str) -> Paired:
+        """The difference of two models, and how sure it is: `zoo.evaluate.paired`."""
+        one, two = (next(e for e in self.scored if e.model == name) for name in (model, other))
+        assert one.scores is not None
+        if one is two:
+            return paired(np.zeros_like(one.every))
+        return paired(one.every - two.every, one.scores.weight)
+
     def difference(self, model: str, other: str) -> tuple[float, float]:
-        """Mean paired difference of two models' rows, and its standard error over rows."""
-        paired = (self.scores[model] - self.scores[other]).to_numpy()
-        weight = self.scored[0].scores.weight if self.scored[0].scores else None
-        return mean(paired, weight), standard_error(paired, weight) if model != other else 0.0
+        """Mean paired difference of two models' rows, and its standard error over rows and seeds."""
+        found = self.paired(model, other)
+        return found.mean, found.standard_error
 
     @property
     def table(self) -> pd.DataFrame:
@@ -141,8 +153,11 @@ class Comparison:
         return {
             "table": {"name": self.name, "rows": len(self.frame), "columns": len(self.schema.modelled)},
             "measure": self.schema.measure,
-            "rows": {k: len(v) for k, v in parts.items()},
+            "rows": {k: len(v) for k, v in parts.items()} | {"test": len(self.judges)},
+            "folds": len(self.folds),
+            "repeats": self.repeats,
             "models": [self._line(entry) for entry in self.entries],
+            **(self.judged.to_json() if self.judged else {"not_told_apart": [], "choice": None, "stacking": None}),
             "samples": None if self.samples is None else self.samples.to_json(),
             "line_up": self.reasons,
             "warnings": self.failures,
@@ -158,8 +173,10 @@ class Comparison:
         keys = ("log_likelihood", "standard_error", "bound", "elbo", "gap", "k_hat", "particles", "monte_carlo_error")
         document = entry.scores.to_json() if entry.scores else {"bound": "none"} if entry.estimator else {}
         line |= {key: _finite(document.get(key)) for key in keys}
-        difference = self.difference(entry.model, self.best.model) if entry.scores else (None, None)
-        line |= dict(zip(("difference", "difference_se"), map(_finite, difference), strict=True))
+        if entry.scores:
+            line["standard_error"] = _finite(paired(entry.every, entry.scores.weight).standard_error)
+        found = self.judged.line(entry.model) if self.judged and entry.scores else {}
+        line |= {key: _finite(found.get(key)) for key in DIFFERENCE}
         has_baseline = any(e.model == BASELINE for e in self.scored)
         above = self.difference(entry.model, BASELINE) if entry.scores and has_baseline else (None, None)
         line |= dict(zip(("above_baseline", "above_baseline_se"), map(_finite, above), strict=True))
@@ -194,10 +211,10 @@ class Comparison:
 
     def __repr__(self) -> str:
         text = self.table[self._looked_at].to_string(float_format=lambda v: f"{v:.3f}")
-        return f"{text}\n\n{self.schema.measure}; {len(self.parts.test)} held-out rows"
+        return f"{text}\n\n{self.schema.measure}; {len(self.judges)} held-out rows"
 
     def _repr_html_(self) -> str:
-        note = f"<p>{self.schema.measure}; {len(self.parts.test)} held-out rows</p>"
+        note = f"<p>{self.schema.measure}; {len(self.judges)} held-out rows</p>"
         return note + self.table[self._looked_at].to_html(float_format=lambda v: f"{v:.3f}")
 
     # ---- keeping

@@ -9,7 +9,8 @@ import numpy as np
 from zoo.evaluate.likelihood import K_HAT_GOOD
 
 if TYPE_CHECKING:
-    from zoo.comparison.result import Comparison, Entry
+    from zoo.comparison.entry import Entry
+    from zoo.comparison.result import Comparison
 
 BASELINE = "independent"
 
@@ -44,7 +45,7 @@ def _of_scores(entry: Entry, comparison: Comparison) -> list[str]:
             out.append(f"{choice_name} = {pick} is the largest that was tried")
     outlier = scores.outlier
     if outlier is not None:
-        row = comparison.frame.index[comparison.parts.test[outlier[0]]]
+        row = comparison.frame.index[comparison.judges[outlier[0]]]
         out.append(f"row {row} alone pulls the mean {outlier[1]:.3g} nats down: look at its cells")
     outlying = float(np.median(scores.log_likelihood) - scores.mean)
     if outlying > 1 and outlying > 3 * scores.standard_error:
