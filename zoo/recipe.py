@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ TEXTS = ("summary", "use_when", "reference", "limits")
 KEYS = (*TEXTS, "like", *TABLES, "small")
 NO_GUIDE, ELBO = Spec("none"), Spec("elbo")  # what an entry means that names no guide or objective
 MOST_GRIDS = 2
+STACK = "stack"
+"""The program that is made of models."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,19 @@ class Recipe:
 
     def resolve(self, axis: str) -> Callable[..., Any]:
         """The target of an axis with its settings bound: `recipe.resolve("program")(schema)`."""
-        return resolve(axis, getattr(self, axis), where=self._where, folder=self.folder)
+        target = resolve(axis, getattr(self, axis), where=self._where, folder=self.folder)
+        return partial(target, models=self.parts()) if axis == "program" and self.program.use == STACK else target
+
+    def parts(self) -> dict[str, Recipe]:
+        """The recipes of the models that a stack is made of, by name; their code is looked up where this one's is."""
+        inside = self.program.settings.get("models") if self.program.use == STACK else None
+        if not isinstance(inside, Mapping):
+            return {}
+        tables = {name: table for name, table in inside.items() if isinstance(name, str)}
+        return {
+            name: Recipe.from_table(name, table, source=self.source, folder=self.folder)
+            for name, table in tables.items()
+        }
 
     def settings(self) -> list[str]:
         """Every setting that this recipe could have, as `--set` takes it."""
@@ -175,9 +189,11 @@ class Recipe:
         return legal + [f"fit.{name}" for name in _fit_settings().model_fields]
 
     def specs(self) -> Iterator[tuple[str, Spec]]:
-        """Every spec in the recipe with its axis, nested ones and choices of a grid included."""
+        """Every spec in the recipe with its axis, those of the models inside it and choices of a grid included."""
         for axis in AXES:
             yield from getattr(self, axis).within(axis)
+        for part in self.parts().values():
+            yield from part.specs()
 
     @property
     def _where(self) -> str:

@@ -56,6 +56,11 @@ def parted(text: str, at: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
+def names_of(text: str) -> list[str]:
+    """The models in a text that commas part."""
+    return [part for part in parted(text, ",") if part]
+
+
 def swept(texts: Iterable[str]) -> list[Asked]:
     """The entries that these texts ask for, each label once; more than 200 are refused before they are made."""
     asked: dict[str, Asked] = {}

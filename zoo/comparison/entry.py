@@ -85,7 +85,9 @@ def _joined(parts: Sequence[Scores], judged: Sequence[np.ndarray]) -> Scores:
     weight = beside("weight")
     return dataclasses.replace(
         parts[0],
-        **{name: beside(name) for name in ("log_likelihood", "elbo", "monte_carlo")},
+        log_likelihood=beside("log_likelihood"),
+        elbo=beside("elbo"),
+        monte_carlo=beside("monte_carlo"),
         k_hat=np.concatenate([part.k_hat for part in parts]),
         bound=max((part.bound for part in parts), key=ORDER.index),
         particles=min(part.particles for part in parts),

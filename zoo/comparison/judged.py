@@ -74,7 +74,8 @@ class Judged:
             "picked": dict(zip(self.names, map(float, self.chosen.picked), strict=True)),
         }
         stack = None if self.stack is None else self.stack.to_json()
-        return {"not_told_apart": self.close, "choice": chosen, "stacking": stack}
+        document: dict[str, Any] = finite({"not_told_apart": self.close, "choice": chosen, "stacking": stack})
+        return document
 
 
 def judge(entries: Sequence[Entry], folds: bool, seed: int) -> Judged | None:
@@ -124,3 +125,10 @@ def _crossed(log_p: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
     for weighs, judges in ((one, other), (other, one)):
         out[judges] = stacked(log_p[:, judges], stacking_weights(log_p[:, weighs], weight[weighs]))
     return out
+
+
+def finite(value: Any) -> Any:
+    """A document in which numbers that are not finite are none, at any depth."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -13,12 +13,13 @@ import pandas as pd
 
 from zoo import run
 from zoo.comparison.entry import Entry
-from zoo.comparison.judged import Judged, judge
+from zoo.comparison.judged import Judged, finite, judge
 from zoo.comparison.keep import write
 from zoo.comparison.said import BASELINE, chosen, n_clusters, warnings_of
 from zoo.errors import UserError
 from zoo.estimator import Estimator
 from zoo.evaluate.paired import Paired, paired
+from zoo.registry import Registry
 from zoo.sampled import FIGURES, Samples
 from zoo.sampled import line as sampled_line
 from zoo.table.schema import Schema
@@ -172,14 +173,14 @@ class Comparison:
         line: dict[str, Any] = {"model": entry.model}
         keys = ("log_likelihood", "standard_error", "bound", "elbo", "gap", "k_hat", "particles", "monte_carlo_error")
         document = entry.scores.to_json() if entry.scores else {"bound": "none"} if entry.estimator else {}
-        line |= {key: _finite(document.get(key)) for key in keys}
+        line |= {key: finite(document.get(key)) for key in keys}
         if entry.scores:
-            line["standard_error"] = _finite(paired(entry.every, entry.scores.weight).standard_error)
+            line["standard_error"] = finite(paired(entry.every, entry.scores.weight).standard_error)
         found = self.judged.line(entry.model) if self.judged and entry.scores else {}
-        line |= {key: _finite(found.get(key)) for key in DIFFERENCE}
+        line |= {key: finite(found.get(key)) for key in DIFFERENCE}
         has_baseline = any(e.model == BASELINE for e in self.scored)
         above = self.difference(entry.model, BASELINE) if entry.scores and has_baseline else (None, None)
-        line |= dict(zip(("above_baseline", "above_baseline_se"), map(_finite, above), strict=True))
+        line |= dict(zip(("above_baseline", "above_baseline_se"), map(finite, above), strict=True))
         model = entry.estimator.model_ if entry.estimator else None
         line |= sampled_line(self.samples.models.get(entry.model) if self.samples else None)
         line |= {
@@ -190,6 +191,17 @@ class Comparison:
             "warnings": entry.warnings,
         }
         return line
+
+    def stack(self) -> Estimator:
+        """The mixture of the models, by the weights of `stacking`, as a fitted model of its own."""
+        from zoo.stacks import mix
+
+        if self.judged is None or self.judged.stack is None:
+            raise UserError("a stack needs two models with a likelihood", "compare more models")
+        registry = Registry.load(self.fitted[0].estimator.models_file if self.fitted[0].estimator else None)
+        made = mix({e.model: e.estimator for e in self.fitted if e.estimator}, self.judged.stack.weights, registry)
+        made.estimator.reading_ = self.reading
+        return made.estimator
 
     # ---- looks
 
@@ -224,7 +236,3 @@ class Comparison:
         with run.new_folder(path, "comparison") as folder:
             write(folder, self)
         return Path(path)
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -19,8 +19,8 @@ def warnings_of(entry: Entry, comparison: Comparison) -> list[str]:
     if entry.estimator is None:
         return [entry.failure] if entry.failure else []
     unjudged = comparison.samples.problems.get(entry.model) if comparison.samples else None
-    fit = [entry.estimator.fitted_.stopped] if entry.cut_short else []
-    notes = entry.estimator.fitted_.notes
+    stopped, notes = entry.estimator.fitted_.stopped, entry.estimator.fitted_.notes
+    fit = [stopped if "budget" in stopped else "the time budget ended some of its fits"] if entry.cut_short else []
     return [*_of_scores(entry, comparison), *notes, *fit, *([unjudged] if unjudged else [])]
 
 
