@@ -13,11 +13,11 @@ def what_differs(one: Schema, other: Schema) -> list[str]:
     b is not certain, whatever the models.
     """
     out = []
-    for role, what in (("model", "are modelled"), ("given", "are conditioned upon")):
+    for role, what in (("model", "models"), ("given", "conditions upon")):
         ours, theirs = _names(one, role), _names(other, role)
         for names, which in ((ours - theirs, "first"), (theirs - ours, "second")):
             if names:
-                out.append(f"{listed(sorted(names))} {what} by the {which} only")
+                out.append(f"only the {which} {what} {listed(sorted(names))}")
     for role in ("group", "weight"):
         found = [schema.role(role) for schema in (one, other)]  # type: ignore[arg-type]
         names_of = [None if column is None else column.name for column in found]
