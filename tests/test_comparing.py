@@ -205,6 +205,7 @@ def test_a_stack_is_the_mixture_of_its_models(stacking: Comparison, made: Estima
     assert made.model_.verbs == ["score", "sample", "impute"]
 
 
+@pytest.mark.slow
 def test_draws_of_a_stack_have_its_density(made: Estimator) -> None:
     """Kolmogorov-Smirnov of its number, and a binomial of its level, at 1e-4 each; given the level too."""
     x = np.linspace(-25, 25, 4001)
@@ -228,6 +229,7 @@ def test_draws_of_a_stack_have_its_density(made: Estimator) -> None:
     assert stats.binomtest(int((filled["kind"] == "a").sum()), 1500, at[0] / at.sum()).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_a_stack_is_a_run(stacking: Comparison, table: pd.DataFrame, tmp_path: Path) -> None:
     """Made from the folder of a comparison it has the number that the comparison gave it, and loads again."""
     document = load_comparison(stacking.save(tmp_path / "run"))
@@ -332,6 +334,7 @@ def test_every_row_is_held_out_once() -> None:
         folds(20, 21)
 
 
+@pytest.mark.slow
 def test_sweeps_seeds_and_folds_of_a_table(table: pd.DataFrame, tmp_path: Path) -> None:
     """Every row's number is that of the fit that had not seen it, averaged over seeds; rows are in their order."""
     result = quiet(table[:90], ["vae[dim=1]", "gaussian", "vae[dim=2]"], repeats=2, folds=3, seed=5)
@@ -370,6 +373,7 @@ def test_twins_are_told_apart_by_nothing(table: pd.DataFrame) -> None:
     assert weights["gaussian"] == pytest.approx(weights["gaussian[fit.patience=6]"])
 
 
+@pytest.mark.slow
 def test_seeds_of_one_model_are_not_told_apart(table: pd.DataFrame) -> None:
     """A real fit with real luck: two sets of seeds of a small VAE; wrongly told apart in 5% of seeds."""
     one = quiet(table[:150], ["vae[dim=1]"], repeats=3, seed=0, settings={"fit.steps": 30})
@@ -402,6 +406,7 @@ def test_all_fits_share_the_budget(table: pd.DataFrame, monkeypatch: pytest.Monk
 # --------------------------------------------------------------------------------------------- runs that are finished
 
 
+@pytest.mark.slow
 def test_the_difference_of_two_runs(table: pd.DataFrame, tmp_path: Path) -> None:
     table.to_csv(tmp_path / "t.csv", index=False)
     runs = {}
@@ -436,6 +441,7 @@ def test_the_difference_of_two_runs(table: pd.DataFrame, tmp_path: Path) -> None
     refused(command("stack", runs["one"], "-o", tmp_path / "s"), "a comparison was expected")
 
 
+@pytest.mark.slow
 def test_a_comparison_and_its_stack_on_the_command_line(table: pd.DataFrame, tmp_path: Path) -> None:
     table.to_csv(tmp_path / "t.csv", index=False)
     flags = ("--set", "fit.steps=20", "--repeats", "2", "--no-samples", "--device", "cpu")

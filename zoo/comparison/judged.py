@@ -14,6 +14,8 @@ from zoo.evaluate.paired import HALVINGS, Beside, Choice, Paired, beside_best, c
 from zoo.evaluate.stacking import stacked, stacking_weights
 
 ALPHA = 0.05
+CROSSED, MANY = 10, 5000
+"""Halvings of the rows that weigh and judge a stack in turn, and rows from which one is enough."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,14 @@ def _stack(
 
 
 def _crossed(log_p: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
-    """The log-density (n,) of each row under a stack that the other half of the rows weighed."""
-    out = np.empty(log_p.shape[1])
-    one, other = np.array_split(np.random.default_rng(seed).permutation(len(out)), 2)
-    for weighs, judges in ((one, other), (other, one)):
-        out[judges] = stacked(log_p[:, judges], stacking_weights(log_p[:, weighs], weight[weighs]))
+    """The log-density (n,) of each row under stacks that the other half of the rows weighed, the mean over halvings."""
+    n, rng = log_p.shape[1], np.random.default_rng(seed)
+    halvings = CROSSED if n <= MANY else 1
+    out = np.zeros(n)
+    for _ in range(halvings):
+        one, other = np.array_split(rng.permutation(n), 2)
+        for weighs, judges in ((one, other), (other, one)):
+            out[judges] += stacked(log_p[:, judges], stacking_weights(log_p[:, weighs], weight[weighs])) / halvings
     return out
 
 

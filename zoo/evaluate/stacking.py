@@ -15,6 +15,8 @@ from scipy.special import logsumexp
 LEAST = 1e-3
 """Weight below which a model is left out of a stack."""
 STEPS, ENOUGH = 5000, 1e-6
+GONE = 1e-6
+"""Weight on the way down at which a model is given up."""
 
 
 def stacking_weights(log_p: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
@@ -36,12 +38,19 @@ def stacking_weights(log_p: np.ndarray, weight: np.ndarray | None = None) -> np.
 
 
 def _climbed(p: np.ndarray, share: np.ndarray, w: np.ndarray) -> np.ndarray:
-    for _ in range(STEPS):
-        gain = p @ (share / (w @ p))  # mean over rows of p_m / p, one at the maximum for every model with a weight
+    """From weights w (M,), of densities p (M, n) up to a factor of each row, to those at the top."""
+    there = np.arange(len(w))
+    own = w
+    for step in range(STEPS):
+        gain = p @ (share / (own @ p))  # mean over rows of p_m / p, one at the maximum for every model with a weight
         if gain.max() <= 1 + ENOUGH:
             break
-        w = w * gain
-    return w / w.sum()
+        own = own * gain
+        if step % 25 == 24 and (own < GONE).any():
+            there, p, own = there[own >= GONE], p[own >= GONE], own[own >= GONE]
+    out = np.zeros_like(w)
+    out[there] = own / own.sum()
+    return out
 
 
 def stacked(log_p: np.ndarray, w: np.ndarray) -> np.ndarray:
