@@ -346,7 +346,7 @@ def test_sweeps_seeds_and_folds_of_a_table(table: pd.DataFrame, tmp_path: Path) 
     vae = next(e for e in result.entries if e.model == "vae[dim=1]")
     np.testing.assert_allclose(result.scores["vae[dim=1]"], vae.every.mean(0))
     part = folds(90, 3, 5)[1]
-    fits = Fits(table[:90], result.schema, folds(90, 3, 5), {"device": "cpu", "models_file": None}, None, None)
+    fits = Fits(table[:90], result.schema, folds(90, 3, 5), 5, {"device": "cpu", "models_file": None})
     asked = swept(["vae[dim=1]"])[0]
     again = fits.one(type(asked)(asked.label, "vae", {"dim": 1, "fit.steps": 20}), 1, 6, None)
     assert isinstance(again, Fit)

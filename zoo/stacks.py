@@ -94,4 +94,5 @@ def mix(
 def _alike(one: Model, other: Model) -> bool:
     """Whether two models see a table as the same numbers."""
     ours, theirs = one.codec.state_dict(), other.codec.state_dict()
-    return one.schema == other.schema and all(torch.equal(ours[k].cpu(), theirs[k].cpu()) for k in ours)
+    alike = one.schema == other.schema and ours.keys() == theirs.keys()
+    return alike and all(torch.equal(ours[k].cpu(), theirs[k].cpu()) for k in ours)

@@ -125,7 +125,7 @@ def compare_on(
         reasons[BASELINE] = "the baseline is always there"
     started = time.perf_counter()
     end = None if budget is None else started + FITTING_SHARE * budget
-    fits = Fits(frame, schema, splits, {"device": device, "models_file": models_file}, told, progress)
+    fits = Fits(frame, schema, splits, seed, {"device": device, "models_file": models_file}, told, progress)
     places = [(fold, seed + r) for r in range(repeats) for fold in range(len(splits))]
     entries = _all(fits, asked, places, len(splits), end)
     judged = None
@@ -183,25 +183,24 @@ def _deadline(end: float | None, left: int) -> float | None:
 
 
 class Fits:
-    """What makes one fit after another on the folds of a table."""
+    """What makes one fit after another on the folds of a table; `first` is the seed whose estimators are kept."""
 
     def __init__(
         self,
         frame: pd.DataFrame,
         schema: Schema,
         splits: Sequence[Split],
+        first: int,
         options: Mapping[str, Any],
-        told: Told | None,
-        progress: Any,
+        told: Told | None = None,
+        progress: Any = None,
     ):
         self.frame, self.schema, self.splits, self.options = frame, schema, splits, options
-        self.told, self.progress, self.first = told, progress, 0
+        self.told, self.progress, self.first = told, progress, first
         self.codecs: dict[int, Codec] = {}
 
     def one(self, asked: Asked, fold: int, seed: int, deadline: float | None) -> Fit:
         """Fit and score; a fault is part of what comes back. Only the first fold's and seed's estimator is kept."""
-        if fold == 0 and not self.codecs:
-            self.first = seed
         where = [f"fold {fold + 1} of {len(self.splits)}"] if len(self.splits) > 1 else []
         where += [f"seed {seed}"] if seed != self.first or where else []
         if self.told:
