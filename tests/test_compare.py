@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 import zoo
-from zoo.comparison import Comparison, compare, line_up, load_comparison
+from zoo.comparison import Comparison, compare, load_comparison
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
-from zoo.line_up import LINE_UP
+from zoo.line_up import LINE_UP, line_up
 from zoo.registry import Registry
 from zoo.table.infer import infer_schema
 from zoo.table.split import split

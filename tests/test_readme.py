@@ -9,6 +9,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from zoo import cli
 from zoo.comparison import compare
 from zoo.estimator import Estimator
 from zoo.registry import Registry
+from zoo.sweep import names_of, swept
 
 README = Path(__file__).parent.parent / "README.md"
 if not README.is_file():
@@ -145,8 +147,9 @@ def test_the_commands_of_the_readme_exist(command: str) -> None:
     own = {entry for block in TOML for entry in tomllib.loads(block)}
     if name in ("fit", "show"):
         assert arguments[0] in {*Registry.load(), *own}
-    for models in re.findall(r"-m (\S+)", command):
-        assert set(models.split(",")) <= {*Registry.load(), *own}
+    for flag, models in pairwise(arguments):
+        if flag == "-m":
+            assert {one.model for one in swept(names_of(models))} <= {*Registry.load(), *own}
 
 
 def test_the_flags_of_the_readme_exist() -> None:

@@ -122,7 +122,7 @@ def test_samples_cost_no_fit_its_time_and_can_be_left_out(models_file: str, monk
 
 
 def test_a_time_budget_ends_the_judging(models_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.comparison.SAMPLING_SHARE", -1.0)
+    monkeypatch.setattr("zoo.comparison.fits.SAMPLING_SHARE", -1.0)
     result = quiet(clusters(200), ["mute"], models_file=models_file, time_budget=30)
     assert all("time budget ended before its samples" in e.warnings[-1] for e in result.entries)
     assert result.samples.models == {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.between import difference
     from zoo.comparison import Comparison, compare
     from zoo.distil import distil
     from zoo.errors import UserError, ZooWarning
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from zoo.laws import check
     from zoo.registry import Registry
     from zoo.rows.rows import Rows
+    from zoo.stacks import stack
     from zoo.table.examples import example
     from zoo.table.infer import infer_schema
     from zoo.table.reader import read_table
@@ -30,7 +32,9 @@ _WHERE = {
     "Comparison": "zoo.comparison",
     "check": "zoo.laws",
     "compare": "zoo.comparison",
+    "difference": "zoo.between",
     "distil": "zoo.distil",
+    "stack": "zoo.stacks",
     "Estimator": "zoo.estimator",
     "Quality": "zoo.evaluate.quality.judge",
     "UserError": "zoo.errors",
@@ -55,6 +59,7 @@ __all__ = [
     "ZooWarning",
     "check",
     "compare",
+    "difference",
     "distil",
     "example",
     "fit",
@@ -63,6 +68,7 @@ __all__ = [
     "load",
     "models",
     "read_table",
+    "stack",
     "write_table",
 ]
 

@@ -49,7 +49,6 @@ from zoo.options import (
     TableArg,
     Weight,
     assignments,
-    split,
 )
 from zoo.table.files import name_of
 from zoo.terminal import (
@@ -64,6 +63,7 @@ from zoo.terminal import (
     note,
     note_missingness,
     print_card,
+    print_difference,
     print_findings,
     print_json,
     print_quality,
@@ -256,8 +256,15 @@ def fit(
 def compare(
     table: TableArg,
     output: RunOut,
-    models: Annotated[str | None, typer.Option("-m", "--models", help="names, separated by commas")] = None,
+    models: Annotated[
+        str | None,
+        typer.Option("-m", "--models", help="names, separated by commas; with settings to try: 'gmm[components=2..8]'"),
+    ] = None,
     samples: Annotated[bool, typer.Option("--samples/--no-samples", help="whether to judge rows drawn of each")] = True,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="fits of each model, by seed")] = 1,
+    folds: Annotated[
+        int, typer.Option("--folds", min=0, max=1000, help="hold out so many parts in turn, so that all rows judge")
+    ] = 0,
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
     schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
@@ -266,15 +273,19 @@ def compare(
 ) -> None:  # fmt: skip
     """Fit several models to one table and rank them by held-out log-likelihood."""
     from zoo.comparison import compare_on
+    from zoo.comparison.fits import check_counts
     from zoo.fitting.choose import pick_device
     from zoo.folder import check_free, is_run
     from zoo.line_up import check_request
     from zoo.registry import Registry, parse_set
+    from zoo.sweep import names_of
 
     check_free(output, "comparison")
     wrote = "replaced the run in" if is_run(output) else "wrote"
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget, "--time-budget")
-    names = check_request(Registry.load(models_file), None if models is None else split([models]), settings)
+    asked = check_request(Registry.load(models_file), None if models is None else names_of(models), settings)
+    names = None if asked is None else [one.label for one in asked]
+    check_counts(repeats, folds, settings)
     reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     found = reading.schema_of(frame)
@@ -287,7 +298,7 @@ def compare(
         result = compare_on(
             frame, found, names, settings=settings, seed=seed, device=device, time_budget=budget,
             models_file=models_file, name=name_of(table), reading=reading.kept(frame), samples=samples,
-            told=told,
+            repeats=repeats, folds=folds, told=told,
         )  # fmt: skip
     result.check_asked(names)
     result.save(output)
@@ -298,6 +309,53 @@ def compare(
         if why.startswith("left out"):
             note(f"{name}: {why}")
     note(f"{wrote} {output}, see {output}/report.html, in {time.perf_counter() - started:.0f} s")
+
+
+@app.command()
+def stack(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the run folder of a comparison")],
+    output: RunOut,
+    json_: Json = False,
+    models_file: ModelsFile = None,
+) -> None:
+    """Make one model of all models of a comparison: their mixture, with the weights that it found."""
+    from zoo.folder import check_free, new_folder
+    from zoo.report.page import write_report
+    from zoo.stacks import stack as stacked
+
+    check_free(output)
+    made = stacked(run, models_file)
+    with new_folder(output) as folder:
+        made.estimator.write(folder, score=made.score, stacked=made.weights)
+        write_report(folder, models_file, {made.estimator.model: made.estimator})
+    if json_:
+        return print_json({"model": made.estimator.model, "run": str(output), "weights": made.weights})
+    say(f"stack of {', '.join(f'{name} {w:.3f}' for name, w in made.weights.items())}")
+    note(f"wrote {output}")
+
+
+@app.command()
+def difference(
+    run: RunArg,
+    other: Annotated[Path, typer.Argument(metavar="RUN", help="another run folder")],
+    table: TableArg,
+    json_: Json = False, models_file: ModelsFile = None,
+    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
+) -> None:  # fmt: skip
+    """The paired difference of two finished runs on a table, which should hold rows that neither was fitted on."""
+    from zoo.between import check_comparable
+    from zoo.between import difference as differ
+    from zoo.estimator import Estimator
+
+    second = Estimator.load(other, models_file)
+    check_comparable(Estimator.load(run, models_file), second)  # before the table is read
+    first, frame, stream = _load(run, table, None, models_file, missing, header, columns, sep, query)
+    if stream is not None:
+        raise UserError("a difference cannot go with a table that is read part by part", "take a part of it")
+    document = differ(first, second, frame).to_json()
+    for line, path in zip(document["of"], (run, other), strict=True):
+        line["run"] = str(path)
+    print_json(document) if json_ else print_difference(document)
 
 
 @app.command()

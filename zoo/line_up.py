@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.arguments import names_in
 from zoo.errors import UserError, nearest
 from zoo.recipe import AXES
 from zoo.registry import Registry
+from zoo.sweep import Asked, swept
 from zoo.table.schema import Schema
 
 LINE_UP = ("independent", "gaussian", "gmm", "mixture", "ppca", "factor-analysis", "vae", "circuit", "chain", "nsf")
 
 
-def check_request(registry: Registry, models: Any, settings: Mapping[str, Any] | None) -> list[str] | None:
-    """The models asked for, each once; a misspelt model or setting is refused before a table is read."""
+def check_request(registry: Registry, models: Any, settings: Mapping[str, Any] | None) -> list[Asked] | None:
+    """The entries asked for, each once, with all their settings; none for a line-up.
+
+    A misspelt model or setting is refused before a table is read.
+    """
+    asked = None
     if models is not None:
-        models = list(dict.fromkeys(names_in(models, "models")))
-        if not models:
+        asked = swept(names_in(models, "models"))
+        if not asked:
             raise UserError("no model is named", f"name some of {', '.join(registry)}; or none, for a line-up")
-        for model in models:
-            registry[model]
-    candidates = [model for model in models or LINE_UP if model in registry]
-    sets = {model: legal(registry, model, settings) for model in candidates}
-    all_used(settings, sets, registry)
-    for model in models or []:
-        registry.recipe(model, sets[model]).check()
-    return models
+        for one in asked:
+            registry[one.model]
+    candidates = asked or [Asked(model, model) for model in LINE_UP if model in registry]
+    with_settings(registry, candidates, settings)
+    return None if asked is None else with_settings(registry, asked, settings, check=True)
+
+
+def with_settings(
+    registry: Registry, asked: Sequence[Asked], settings: Mapping[str, Any] | None, check: bool = False
+) -> list[Asked]:
+    """The entries with those of the settings that each one has below its own; refused is one that no entry has."""
+    sets = {one.label: legal(registry, one.model, settings) for one in asked}
+    all_used(settings, sets, {one.label: one.model for one in asked}, registry)
+    out = []
+    for one in asked:
+        own = {_dotted(registry, one.model, key) for key in one.sets}
+        given = sets[one.label].items()
+        below = {key: value for key, value in given if _dotted(registry, one.model, key) not in own}
+        out.append(Asked(one.label, one.model, {**below, **one.sets}))
+        if check:
+            registry.recipe(one.model, out[-1].sets).check()
+    return out
 
 
 def legal(registry: Registry, model: str, settings: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -44,11 +63,24 @@ def _names(registry: Registry, model: str) -> set[str]:
     return {*AXES, *known, *(dotted.rpartition(".")[2] for dotted in known)}
 
 
-def all_used(settings: Mapping[str, Any] | None, sets: Mapping[str, Mapping[str, Any]], registry: Registry) -> None:
-    """Refuse a setting that none of the models has."""
+def _dotted(registry: Registry, model: str, key: str) -> str:
+    """A setting by its full name; one that only another setting brings with it as it is."""
+    try:
+        return registry[model].dotted(key)
+    except UserError:
+        return key
+
+
+def all_used(
+    settings: Mapping[str, Any] | None,
+    sets: Mapping[str, Mapping[str, Any]],
+    models: Mapping[str, str],
+    registry: Registry,
+) -> None:
+    """Refuse a setting that none of the entries, by label, has."""
     for key in settings or {}:
         if not any(key in own for own in sets.values()):
-            known = {name for model in sets for name in _names(registry, model)}
+            known = {name for model in set(models.values()) for name in _names(registry, model)}
             raise UserError(f"none of {', '.join(sets)} has a setting {key!r}", nearest(key, known))
 
 

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ TEXTS = ("summary", "use_when", "reference", "limits")
 KEYS = (*TEXTS, "like", *TABLES, "small")
 NO_GUIDE, ELBO = Spec("none"), Spec("elbo")  # what an entry means that names no guide or objective
 MOST_GRIDS = 2
+STACK = "stack"
+"""The program that is made of models."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,7 @@ class Recipe:
 
     def _with(self, item: tuple[str, Any]) -> Recipe:
         key, value = item
-        if "." not in key and key not in TABLES:
-            key = self._dotted(key)
+        key = self.dotted(key)
         axis, *path = key.split(".")
         if axis not in TABLES or not all(path):
             raise UserError(f"{self._where}: cannot set {key!r}", nearest(axis, TABLES))
@@ -124,8 +125,10 @@ class Recipe:
         spec = Spec.parse(axis, value, self._where).over(getattr(self, axis))
         return dataclasses.replace(self, **{axis: spec})  # type: ignore[arg-type]
 
-    def _dotted(self, key: str) -> str:
+    def dotted(self, key: str) -> str:
         """The one setting that a bare key can mean: the shallowest, and it must be alone there."""
+        if "." in key or key in TABLES:
+            return key
         legal = self.settings()
         found = [dotted for dotted in legal if dotted.rpartition(".")[2] == key]
         found = [dotted for dotted in found if dotted.count(".") == min(d.count(".") for d in found)]
@@ -164,7 +167,19 @@ class Recipe:
 
     def resolve(self, axis: str) -> Callable[..., Any]:
         """The target of an axis with its settings bound: `recipe.resolve("program")(schema)`."""
-        return resolve(axis, getattr(self, axis), where=self._where, folder=self.folder)
+        target = resolve(axis, getattr(self, axis), where=self._where, folder=self.folder)
+        return partial(target, models=self.parts()) if axis == "program" and self.program.use == STACK else target
+
+    def parts(self) -> dict[str, Recipe]:
+        """The recipes of the models that a stack is made of, by name; their code is looked up where this one's is."""
+        inside = self.program.settings.get("models") if self.program.use == STACK else None
+        if not isinstance(inside, Mapping):
+            return {}
+        tables = {name: table for name, table in inside.items() if isinstance(name, str)}
+        return {
+            name: Recipe.from_table(name, table, source=self.source, folder=self.folder)
+            for name, table in tables.items()
+        }
 
     def settings(self) -> list[str]:
         """Every setting that this recipe could have, as `--set` takes it."""
@@ -174,9 +189,11 @@ class Recipe:
         return legal + [f"fit.{name}" for name in _fit_settings().model_fields]
 
     def specs(self) -> Iterator[tuple[str, Spec]]:
-        """Every spec in the recipe with its axis, nested ones and choices of a grid included."""
+        """Every spec in the recipe with its axis, those of the models inside it and choices of a grid included."""
         for axis in AXES:
             yield from getattr(self, axis).within(axis)
+        for part in self.parts().values():
+            yield from part.specs()
 
     @property
     def _where(self) -> str:

@@ -111,7 +111,7 @@ def print_ranking(document: dict[str, Any]) -> None:
     for line in document["models"]:
         settings = " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in (line["settings"] or {}).items())
         grid.add_row(
-            f"[cyan]{line['model']}[/]",
+            f"[cyan]{escaped(line['model'])}[/]",
             plus_minus(line, "log_likelihood", "standard_error") or "-",
             line["bound"] or "",
             plus_minus(line, "elbo"),
@@ -125,6 +125,7 @@ def print_ranking(document: dict[str, Any]) -> None:
     rows = document["rows"]
     parts = f"{rows['train']} rows fit, {rows['validation']} choose, {rows['test']} judge"
     say(f"\n{document['measure']}; {parts}")
+    _say_judged(document)
     if samples:
         ends = ", ".join(f"{title} {_between(samples, name)}" for name, title in SAMPLED.items())
         say(f"samples of {samples['rows']} rows: {ends} (independent columns to real rows)")
@@ -133,7 +134,45 @@ def print_ranking(document: dict[str, Any]) -> None:
         say(f"no log-likelihood, ranked apart by {'samples' if samples else 'nothing'}: {', '.join(apart)}")
     for line in document["models"]:
         for warning in line["warnings"]:
-            out.print(f"[yellow]{line['model']}[/]: {escaped(warning)}", highlight=False, soft_wrap=True)
+            out.print(f"[yellow]{escaped(line['model'])}[/]: {escaped(warning)}", highlight=False, soft_wrap=True)
+
+
+def _say_judged(document: dict[str, Any]) -> None:
+    """Where differences come from, which of them count, what choosing the best was worth, and the mixture of all."""
+    repeats, folds = document["repeats"], document["folds"]
+    scored = [line for line in document["models"] if line["log_likelihood"] is not None]
+    if folds:
+        say(f"{folds} folds: every row judges once, under a fit that has not seen it")
+    if repeats > 1:
+        parts = [
+            f"{line['model']} {line['difference_rows_se']:.3f} and {line['difference_fits_se']:.3f}"
+            for line in scored[1:]
+            if line["difference_rows_se"] is not None
+        ]
+        say(f"{repeats} seeds; ± of each difference, by rows and by fits: {', '.join(parts)}")
+    if len(scored) > 1:
+        close = ", ".join(document["not_told_apart"]) or "none"
+        say(f"cannot be told from the best (corrected for choosing among {len(scored)}): {close}")
+    chosen, stack = document["choice"], document["stacking"]
+    if chosen and chosen["log_likelihood"] is not None:
+        said = f"{chosen['log_likelihood']:.3f} on the other, against {chosen['best']:.3f} of the best"
+        say(f"the model that half of these rows chooses has {said}")
+    if stack and stack["log_likelihood"] is not None:
+        weights = sorted(((w, name) for name, w in stack["weights"].items() if w), reverse=True)
+        shares = ", ".join(f"{name} {w:.2f}" for w, name in weights)
+        difference = plus_minus(stack, "difference", "difference_se")
+        say(f"stack of {shares}: {plus_minus(stack, 'log_likelihood', 'standard_error')}, {difference} from the best")
+
+
+def print_difference(document: dict[str, Any]) -> None:
+    """The paired difference of two runs."""
+    one, other = document["models"]
+    ends = f"95% from {document['low']:.3f} to {document['high']:.3f}, p = {document['p']:.2g}"
+    say(f"{one} less {other}: {plus_minus(document, 'difference', 'difference_se')} nats per row ({ends})")
+    for line in document["of"]:
+        say(f"  {line['run']}: {sentence(line)}")
+    for text in document["notes"]:
+        say(text)
 
 
 def print_card(document: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.errors import UserError
 from zoo.evaluate.fixed import views
 from zoo.evaluate.likelihood import K_HAT_GOOD, K_HAT_ROWS, NUMBERS, ROW_PARTICLES, k_hat, mean, standard_error
 from zoo.log_weights import log_weights
@@ -103,6 +104,9 @@ class _Parts(NamedTuple):
 def bound_card(model: Model, rows: Rows, particles: int = LADDER[-1], seed: int = 0) -> BoundCard:
     """The card of a model on some rows, by at most so many draws of the latents for each."""
     bound = model.bound(rows.complete)
+    if hasattr(model.program, "log_prob"):
+        what = f"model {model.recipe.model!r} says its number itself: there is no ladder of bounds to show"
+        raise UserError(what, "`zoo score` gives the number and its Monte Carlo error")
     exact = bound == "exact"
     k = 1 if exact else particles
     chunk = max(1, min(ROW_PARTICLES, NUMBERS // max(1, rows.full)) // k)

@@ -142,6 +142,9 @@ def score(
     seconds    where particles are not said: so many fewer, down to a tenth, as bring the scoring into this time
     """
     bound = model.bound(rows.complete)
+    if hasattr(model.program, "scores"):
+        said: Scores = model.program.scores(rows, particles, seed, seconds)
+        return said
     if hasattr(model.program, "log_prob"):
         return _said(model, rows, particles or DIRECT, seed)
     k = 1 if model.bound_of_rows(rows.complete) == "exact" else particles or _affordable(model, rows, seconds)

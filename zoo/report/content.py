@@ -42,10 +42,11 @@ def comparison_content(source: Source) -> Content:
         "facts": [
             ("fitted on", words.count(parts["train"], "row")),
             ("settings chosen on", words.count(parts["validation"], "row")),
-            ("ranked on", words.count(parts["test"], "held-out row")),
+            ("ranked on", words.count(parts["test"], "held-out row") + _in_turn(document)),
             ("measure", document["measure"]),
         ],
         "ranking": tables.ranking(document),
+        "repeats": document.get("repeats", 1),
         "baseline": words.BASELINE if words.BASELINE in names else None,
         "shared_warnings": _shared(lines),
         "reasons": bool(set(document["line_up"]) - {words.BASELINE}),
@@ -102,6 +103,11 @@ def model_content(source: Source) -> Content:
 
 
 # ---------------------------------------------------------------- sections
+
+
+def _in_turn(document: dict[str, Any]) -> str:
+    folds, repeats = document.get("folds", 0), document.get("repeats", 1)
+    return (f", in {folds} folds" if folds else "") + (f", with {repeats} seeds" if repeats > 1 else "")
 
 
 def _left_out(reasons: dict[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from zoo.table.cells import EPOCH
 BASELINE = "independent"
 SURE = 2.0
 """Standard errors within which two models are not told apart."""
+ALPHA = 0.05
 FEW_ROWS = 30
 BOUNDS = {
     "exact": "exact",
@@ -120,7 +121,10 @@ def scored(document: Line) -> list[Line]:
 
 
 def indistinguishable(line: Line) -> bool:
-    """True where the difference from the best is within two of its standard errors (or there is none to judge by)."""
+    """True where the difference from the best may be chance, corrected for choosing among many (in a run of an earlier
+    zoo: where it is within two of its standard errors), and where there is nothing to judge by."""
+    if line.get("p_adjusted") is not None:
+        return bool(line["p_adjusted"] > ALPHA)
     if line["difference_se"] is None:
         return True
     return abs(line["difference"]) <= SURE * line["difference_se"]
@@ -137,6 +141,8 @@ def verdict(document: Line) -> list[str]:
     return [
         head,
         *_close(lines),
+        *_luck(document),
+        *_stack(document),
         *_baseline(lines),
         *_bounds(lines[1:]),
         *_apart_from(document),
@@ -162,6 +168,29 @@ def _close(lines: list[Line]) -> list[str]:
     text = " and ".join(told)
     verb = "is" if len(close) == 1 else "are"
     return [f"{text} {verb} not distinguishable from it."]
+
+
+def _luck(document: Line) -> list[str]:
+    """What the best number is worth, of a model chosen for it: said where luck is more than a rounding."""
+    found = document.get("choice")
+    if not found or found["log_likelihood"] is None or found["luck"] < 0.01:
+        return []
+    value = f"{number(found['log_likelihood'])} where `{document['models'][0]['model']}` has {number(found['best'])}"
+    return [f"Chosen on half of these rows, the best model of that half has {value} on the other half."]
+
+
+def _stack(document: Line) -> list[str]:
+    found = document.get("stacking")
+    if not found or found["log_likelihood"] is None or found["difference_se"] is None:
+        return []
+    weights = sorted(((w, name) for name, w in found["weights"].items() if w), reverse=True)
+    if len(weights) < 2:
+        return []
+    of = ", ".join(f"`{name}` {w:.2f}" for w, name in weights[:6]) + (", ..." if len(weights) > 6 else "")
+    difference = with_error(found["difference"], found["difference_se"])
+    return [
+        f"A stack of {of} has {with_error(found['log_likelihood'], found['standard_error'])}: {difference} from it."
+    ]
 
 
 def _apart(line: Line) -> str:

@@ -33,3 +33,16 @@ def split(n: int, seed: int = 0, test: bool = True) -> Split:
     n_test = held if test else 0
     parts = np.split(order, [n - held - n_test, n - n_test])
     return Split(*(np.sort(part) for part in parts))
+
+
+def folds(n: int, k: int, seed: int = 0) -> list[Split]:
+    """k splits of n rows: each row is held out in one of them, and each parts its other rows as `split` does."""
+    if k > n:
+        raise UserError(f"{k} folds of {n} rows leave some without a row", f"ask for {n} folds at most")
+    order = np.random.default_rng(seed).permutation(n)
+    out = []
+    for held in np.array_split(order, k):
+        rest = np.setdiff1d(order, held)
+        inner = split(len(rest), seed, test=False)
+        out.append(Split(rest[inner.train], rest[inner.validation], np.sort(held)))
+    return out
