@@ -12,6 +12,7 @@ To write one:
     are no latents to infer; beside it `log_prob(rows, particles)` gives estimates (particles, n) of each row's
     log-likelihood whose mean is the number, `bound(complete)` what that number is, and `complete(rows, draws)` fills
     cells that are not seen (draws, n, D);
+  * optional, in the place of draws: `translate(rows)` gives every row as one of another kind (rows.n, D);
   * optional: `notes`, a list of text: what the start from data had to mend, told to the user;
   * optional: `parts(rows)` gives the rows that must be run apart, as positions.
 A plain Pyro function of `rows` is a program too. Copy `independent.py`.
@@ -34,5 +35,6 @@ NAMES = {
     "flow-mixture": "zoo.programs.flow_mixture:FlowMixture",
     "diffusion": "zoo.programs.diffusion:Diffusion",
     "score": "zoo.programs.score:Score",
+    "translation": "zoo.programs.translation:Translation",
     "energy": "zoo.programs.energy:Energy",
 }
