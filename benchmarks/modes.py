@@ -23,7 +23,7 @@ import numpy as np
 import zoo
 from zoo.evaluate import posterior
 from zoo.fitting.choose import fit_recipe
-from zoo.registry import Registry
+from zoo.registry import Registry, parse_set
 from zoo.scope import scope
 from zoo.table.codec import Codec
 
@@ -42,7 +42,7 @@ FINE = {**LAST, "objective.waves": 6}
 entries' does for tables, does not see their shape."""
 SETTINGS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("gan", "minibatch-gan", "infogan"), FINE),
-    "wgan-gp": {**FINE, "fit.steps": 600},
+    "wgan-gp": {**FINE, "fit.steps": 600, "fit.learning_rate": 2e-4, "objective.rate": 10.0},
     "hinge-gan": {**FINE, "fit.steps": 600, "fit.learning_rate": 2e-4, "objective.rate": 10.0, "objective.match": 5.0},
     **dict.fromkeys(("gan-minimax", "mmd-generator", "energy-generator", "sinkhorn-generator"), LAST),
 }
@@ -57,12 +57,12 @@ def judged(table: Modes, frame: Any) -> dict[str, float]:
     return {"covered": covered, "within": within, "balance": 1 - float(np.abs(shares - 1 / k).sum()) / 2}
 
 
-def line(name: str, table_name: str, seed: int) -> dict[str, Any]:
+def line(name: str, table_name: str, seed: int, sets: dict[str, Any]) -> dict[str, Any]:
     table = TABLES[table_name]()
     frame = table.sample(5000, np.random.default_rng(seed))
     schema = zoo.infer_schema(frame)
     codec = Codec.fit(schema, frame[:4500])
-    settings = SETTINGS.get(name, {})
+    settings = SETTINGS.get(name, {}) | sets
     recipe = Registry.load().recipe(name, {"fit.seed": seed, **settings})
     if recipe.grid():
         recipe = recipe.with_settings({key: values[0] for key, values in recipe.grid().items()})
@@ -107,12 +107,13 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--tables", default="grid,ring")
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings other than SETTINGS")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "modes.json")
     arguments = parser.parse_args()
     for seed in map(int, arguments.seeds.split(",")):
         for name in arguments.models.split(","):
             for table in arguments.tables.split(","):
-                found = line(name, table, seed)
+                found = line(name, table, seed, dict(map(parse_set, arguments.set)))
                 print({k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()}, flush=True)
                 known = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
                 key = ("model", "table", "seed")
