@@ -248,7 +248,8 @@ def fit(
         note(f"  {text}")
     how = f"{done.tier}: {done.why}" if done.why else done.tier
     note(f"{done.stopped}; {count_of(done.steps, 'step')} ({how}) in {done.seconds:.1f} s")
-    say(sentence(scores.to_json()) if scores else "no log-likelihood: `zoo sample` draws rows, `zoo judge` judges them")
+    verbs = ", ".join(f"`zoo {verb}`" for verb in estimator.model_.verbs)
+    say(sentence(scores.to_json()) if scores else f"no log-likelihood; what this model does: {verbs}")
     note(f"{wrote} {output}")
 
 
@@ -630,6 +631,20 @@ def impute(
             raise UserError("the table has a column 'draw', which --draws would write over", "rename that column")
         completed = pd.concat([f.assign(draw=i) for i, f in enumerate(many)], ignore_index=True)
     give(completed, output, json_)
+
+
+@app.command()
+def translate(
+    run: RunArg, table: TableArg,
+    to: Annotated[str, typer.Option("--to", metavar="LEVEL", help="the level of the given column to translate to")],
+    seed: Seed = 0, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
+    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
+) -> None:  # fmt: skip
+    """The table with its rows of the other level as rows of this one; missing cells stay missing."""
+    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
+    if stream is not None:
+        return _by_parts(stream, lambda part: estimator.translate(part, to, seed), output, json_)
+    give(estimator.translate(frame, to, seed), output, json_)
 
 
 @app.command()

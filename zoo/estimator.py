@@ -27,6 +27,7 @@ from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.latents import decoded, held
 from zoo.evaluate.likelihood import Scores, score
 from zoo.evaluate.stability import Stability, stability
+from zoo.evaluate.translation import translated
 from zoo.evaluate.unusual import surprise, tail_probability
 from zoo.fitting.choose import Outcome, chosen, fit_recipe, pick_device
 from zoo.fitting.loop import Fitted, Progress
@@ -489,6 +490,17 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         shown = torch.where(rows.cells.seen, torch.nan, spread).cpu().numpy()
         table = pd.DataFrame(shown, columns=list(self.schema_.names), index=frame.index)
         return table[[c.name for c in self.schema_.columns if c.name in table]]
+
+    @able("translate")
+    def translate(self, X: Any, to: Any, seed: int | None = None) -> pd.DataFrame:
+        """The table with its rows of the other level as rows of the level `to` of the given column.
+
+        Numbers are moved, levels are drawn. Rows of that level stay as they are, missing cells stay missing; index,
+        columns and dtypes stay.
+        """
+        model, frame = self._fitted, self._read(X)
+        out = translated(model, frame, to, self.seed if seed is None else seed_in(seed))
+        return out.set_axis(X.columns, axis=1) if isinstance(X, pd.DataFrame) else out
 
     # ---- keeping
 

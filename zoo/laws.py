@@ -164,15 +164,16 @@ def batches_stand_for_the_table(case: Case) -> None:
     rows = case.rows
     if rows.n < 8:
         raise LookupError("the table has too few rows")
-    parts = torch.arange(rows.n).split(-(-rows.n // 4))
-    share = [len(part) / rows.n for part in parts]
     whole = np.array([case.loss(rows, seed) for seed in range(SEEDS)])
-    batched = np.array(
-        [
-            np.sum([s * np.array(case.loss(rows.take(p), 100 + seed)) for s, p in zip(share, parts, strict=True)], 0)
-            for seed in range(SEEDS)
-        ]
-    )
+
+    def in_batches(seed: int) -> np.ndarray:
+        # parted anew each time: a distance between batches is that of the table in the mean over partitions alone
+        order = torch.randperm(rows.n, generator=torch.Generator().manual_seed(seed))
+        parts = order.split(-(-rows.n // 4))
+        losses = [len(part) / rows.n * np.array(case.loss(rows.take(part), 100 + seed)) for part in parts]
+        return np.sum(losses, 0)
+
+    batched = np.array([in_batches(seed) for seed in range(SEEDS)])
     error = np.sqrt((whole.var(0, ddof=1) + batched.var(0, ddof=1)) / SEEDS)
     off = np.abs(whole.mean(0) - batched.mean(0))
     if (off > SIGMAS * error + 1e-3 * np.abs(whole.mean(0)) + TOLERANCE).any():

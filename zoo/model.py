@@ -27,7 +27,7 @@ from zoo.table.codec import Codec
 from zoo.table.schema import Schema
 
 Bound = Literal["exact", "lower", "estimate", "none"]
-VERBS = ("score", "cluster", "embed", "sample", "impute")
+VERBS = ("score", "cluster", "embed", "sample", "impute", "translate")
 
 
 class Model(nn.Module):
@@ -51,7 +51,7 @@ class Model(nn.Module):
             blank = self.blank()
             # the heads' own scales are parameters only of programs that leave the scales to them
             self.heads.used = self.heads.called = False
-            self.sites = Sites((), {}) if hasattr(self.program, "sample") else discover(self.program, blank)
+            self.sites = Sites((), {}) if self.direct else discover(self.program, blank)
             self.heads.log_scale.requires_grad_(self.heads.used)
             if self.heads.log_df is not None:
                 self.heads.log_df.requires_grad_(self.heads.called)
@@ -143,14 +143,21 @@ class Model(nn.Module):
         return chained or getattr(self.program, "pattern_wise", False)
 
     @property
+    def direct(self) -> bool:
+        """Whether the program makes rows itself, and a trace of it is not how."""
+        return hasattr(self.program, "sample") or hasattr(self.program, "translate")
+
+    @property
     def verbs(self) -> list[str]:
-        direct = hasattr(self.program, "sample")
+        direct = self.direct
         named = None if self._weighs else _named(self.guide, self.blank())
         able = {
             "score": not direct or hasattr(self.program, "log_prob"),
             "cluster": self.sites.clusters and (named is None or "cluster" in named),
             "embed": any(named is None or site.name in named for site in self.sites.continuous),
+            "sample": not direct or hasattr(self.program, "sample"),
             "impute": not direct or hasattr(self.program, "complete"),
+            "translate": hasattr(self.program, "translate"),
         }
         return [verb for verb in VERBS if able.get(verb, True) and verb not in self.withdrawn]
 

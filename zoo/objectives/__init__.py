@@ -14,6 +14,7 @@ draws as features, and `zoo.objectives.two_sample.Sampled` judges by them. A los
 
 NAMES = {
     "adversarial": "zoo.objectives.adversarial:Adversarial",
+    "cycle": "zoo.objectives.cycle:Cycle",
     "density-ratio": "zoo.objectives.latents:DensityRatio",
     "aggregated-posterior": "zoo.objectives.latents:Aggregated",
     "mmd": "zoo.objectives.kernel:Mmd",

@@ -32,13 +32,17 @@ class Sampled(nn.Module):
 
     def agreement(self, model: Model, rows: Rows) -> Tensor:
         """Minus 100 times the discrepancy between draws and rows; a scalar, 0 at best but for noise."""
-        x, y, weight = beside(model, rows)
+        x, y, weight = self.beside(model, rows)
         return -100 * discrepancy(x, y, weight)
 
     def watch(self, model: Model, rows: Rows) -> dict[str, float]:
         """What a look at the fit tells of it: `coverage`, the share of rows that draws reach."""
-        x, y, _ = beside(model, rows)
+        x, y, _ = self.beside(model, rows)
         return {"coverage": float(coverage(x, y))}
+
+    def beside(self, model: Model, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """What is compared: features of some rows, those of as many draws, and their weights."""
+        return beside(model, rows)
 
     def notes(self, look: dict[str, float]) -> list[str]:
         """What is to be said of the fitted model, given what was watched of it."""
@@ -65,8 +69,11 @@ def beside(model: Model, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def discrepancy(x: Tensor, y: Tensor, weight: Tensor, widths: Sequence[float] = WIDTHS) -> Tensor:
-    """Unbiased squared MMD of features (n, F) of rows and draws, both of these weights (n,)."""
+def discrepancy(
+    x: Tensor, y: Tensor, weight: Tensor, widths: Sequence[float] = WIDTHS, other: Tensor | None = None
+) -> Tensor:
+    """Unbiased squared MMD of features (n, F) of rows and draws, of weights (n,); `other`: those of the draws, if they
+    are others."""
     xx, yy, xy = torch.cdist(x, x), torch.cdist(y, y), torch.cdist(x, y)
     unit = xx.detach().median().clamp_min(1e-6)
 
@@ -74,13 +81,15 @@ def discrepancy(x: Tensor, y: Tensor, weight: Tensor, widths: Sequence[float] = 
         each = [1 / (1 + (distance / (width * unit)).square()) for width in widths]
         return torch.stack(each).mean(0)
 
-    return apart(kernel(xx), weight) + apart(kernel(yy), weight) - 2 * across(kernel(xy), weight)
+    other = weight if other is None else other
+    return apart(kernel(xx), weight) + apart(kernel(yy), other) - 2 * across(kernel(xy), weight, other)
 
 
-def energy_distance(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+def energy_distance(x: Tensor, y: Tensor, weight: Tensor, other: Tensor | None = None) -> Tensor:
     """2 E|x - y| - E|x - x'| - E|y - y'| of features (n, F), without bias. Szekely & Rizzo 2013."""
-    pairs = apart(torch.cdist(x, x), weight) + apart(torch.cdist(y, y), weight)
-    return 2 * across(torch.cdist(x, y), weight) - pairs
+    other = weight if other is None else other
+    pairs = apart(torch.cdist(x, x), weight) + apart(torch.cdist(y, y), other)
+    return 2 * across(torch.cdist(x, y), weight, other) - pairs
 
 
 def apart(values: Tensor, weight: Tensor) -> Tensor:
@@ -90,10 +99,10 @@ def apart(values: Tensor, weight: Tensor) -> Tensor:
     return (w @ (values - values.diagonal().diag()) @ w) / pairs.clamp_min(1e-12)
 
 
-def across(values: Tensor, weight: Tensor) -> Tensor:
+def across(values: Tensor, weight: Tensor, other: Tensor) -> Tensor:
     """Mean of values (n, n) over all pairs."""
-    w = weight.to(values)
-    return (w @ values @ w) / w.sum().square()
+    w, v = weight.to(values), other.to(values)
+    return (w @ values @ v) / (w.sum() * v.sum()).clamp_min(1e-12)
 
 
 def coverage(x: Tensor, y: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:

@@ -17,11 +17,11 @@ def filled(frame: pd.DataFrame, completed: pd.DataFrame, seen: np.ndarray, schem
         if hidden.any():
             drawn, where = completed[name].set_axis(out.index), pd.Series(hidden, index=out.index)
             number = schema.modelled[j].is_number
-            out[name] = drawn.where(where, out[name]) if number else _levels(out[name], drawn, where)
+            out[name] = drawn.where(where, out[name]) if number else spelled(out[name], drawn, where)
     return out
 
 
-def _levels(column: pd.Series, drawn: pd.Series, where: pd.Series) -> pd.Series:
+def spelled(column: pd.Series, drawn: pd.Series, where: pd.Series) -> pd.Series:
     """`column` with drawn levels as it spells them (1 for "1"); a level that it does not have comes as it is."""
     dtype = column.dtype
     present = dtype.categories if isinstance(dtype, pd.CategoricalDtype) else column.dropna().unique()
