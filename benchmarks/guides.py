@@ -5,8 +5,8 @@
 For each guide: the ELBO of held-out rows and what it leaves below their log-likelihood, which all guides are told
 alike: that of the frozen decoder, by the most particles of the guide whose importance-weighted bound is highest. Then
 the same guides with the decoder trained along, where a poor guide also teaches the decoder to need no better one
-(Cremer et al. 2018). Continuous columns, so that nothing but the guide loosens the bound. Writes results/guides.json
-and guides.md.
+(Cremer et al. 2018). Continuous columns, so that nothing but the guide loosens the bound. Writes results/guides.json,
+to which later calls add, and guides.md.
 """
 
 from __future__ import annotations
@@ -131,14 +131,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any] = {}
+    file = RESULTS / "guides.json"
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for table in asked.tables:
         frame = pd.read_csv(asked.data / TABLES[table]).select_dtypes("number").dropna().astype(float)
         for seed in range(asked.seeds):
             started = time.perf_counter()
             found.setdefault(table, {})[str(seed)] = study(frame, asked.dim, asked.steps, seed)
             print(table, seed, f"{time.perf_counter() - started:.0f} s", flush=True)
-            (RESULTS / "guides.json").write_text(json.dumps(found, indent=1) + "\n")
+            file.write_text(json.dumps(found, indent=1) + "\n")
             (RESULTS / "guides.md").write_text(page(found))
     print(page(found))
 
