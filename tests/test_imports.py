@@ -30,9 +30,10 @@ FLOORS = (
     ("fitting",),
     ("run", "catalogue", "line_up"),
     ("estimator",),
-    ("report", "streaming", "sampled", "distil", "laws"),
+    ("report", "streaming", "sampled", "distil", "laws", "simulation", "recovery"),
     ("comparison",),
     ("options", "terminal"),
+    ("trust",),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from zoo.estimator import Estimator
     from zoo.evaluate.quality.judge import Quality
     from zoo.laws import check
+    from zoo.recovery import recover
     from zoo.registry import Registry
     from zoo.rows.rows import Rows
+    from zoo.simulation import sbc
     from zoo.table.examples import example
     from zoo.table.infer import infer_schema
     from zoo.table.reader import read_table
@@ -40,6 +42,8 @@ _WHERE = {
     "Schema": "zoo.table.schema",
     "example": "zoo.table.examples",
     "infer_schema": "zoo.table.infer",
+    "recover": "zoo.recovery",
+    "sbc": "zoo.simulation",
     "read_table": "zoo.table.reader",
     "write_table": "zoo.table.writer",
 }
@@ -63,6 +67,8 @@ __all__ = [
     "load",
     "models",
     "read_table",
+    "recover",
+    "sbc",
     "write_table",
 ]
 

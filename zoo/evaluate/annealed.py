@@ -11,6 +11,7 @@ Neal 2001; Grosse, Ghahramani & Adams 2015; Grosse, Ancha & Roy 2016; Wu et al. 
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -163,7 +164,8 @@ class _Path:
         curve = torch.sigmoid(torch.linspace(-SIGMOID, SIGMOID, steps + 1, dtype=torch.float64))
         self.betas = (curve - curve[0]) / (curve[-1] - curve[0])
         self.names = [site.name for site in model.sites.continuous]
-        self.accepted, self._lengths = math.nan, None
+        self.accepted = math.nan
+        self._lengths: Tensor | None = None
         with torch.no_grad():
             drawn = samples(poutine.trace(model.guide).get_trace(self.many))
             if set(drawn) != set(self.names):
@@ -243,7 +245,7 @@ class _Path:
     def _walk(self, z: Tensor, order: list[int]) -> Tensor:
         log_w = torch.zeros(len(z), dtype=torch.float64, device=z.device)
         lengths, taken = self.lengths, []
-        for now, then in zip(order, order[1:], strict=False):
+        for now, then in itertools.pairwise(order):
             log_w = log_w + (self.betas[then] - self.betas[now]) * self.at(z)[0]
             if then != order[-1]:
                 z, share = self.move(z, float(self.betas[then]), lengths[then])

@@ -136,7 +136,9 @@ def leave_one_out(
     if sampled is None and draws < FEWEST_FOR_K_HAT:
         raise UserError(f"draws={draws} are too few for a tail", f"give at least {FEWEST_FOR_K_HAT}")
     with torch.no_grad(), scope(seed):
-        every = sampled if sampled is not None else torch.stack([model.guide.posterior().sample() for _ in range(draws)])
+        every = (
+            sampled if sampled is not None else torch.stack([model.guide.posterior().sample() for _ in range(draws)])
+        )
         found = [_under(model, rows, u) for u in every]
     log_p = np.stack([log for log, _ in found])
     weight = rows.weight.cpu().numpy()
