@@ -539,12 +539,17 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
                 estimator.clusters_ = Clusters.from_json(document["clusters"])
         return estimator
 
-    def to_arviz(self, X: Any, draws: int = 100) -> Any:
-        """An xarray DataTree with posterior, log_likelihood, posterior_predictive and observed_data of these rows."""
-        from zoo.evaluate.arviz import to_datatree
+    def to_arviz(self, X: Any, draws: int = 100, column: str | None = None) -> Any:
+        """posterior, log_likelihood, posterior_predictive and observed_data of these rows, as ArviZ reads them: an
+        xarray DataTree, and where an ArviZ before 1.0 is installed its InferenceData.
+
+        column: one to check alone, as ArviZ's LOO-PIT wants it
+        """
+        from zoo.evaluate.arviz import to_arviz
 
         frame = self._read(X)
-        return to_datatree(self._fitted, frame, self._rows(X, frame), whole(draws, "draws"), self.seed)
+        rows = self._rows(X, frame)
+        return to_arviz(self._fitted, frame, rows, whole(draws, "draws"), self.seed, column)
 
     # ---- inside
 

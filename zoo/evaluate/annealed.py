@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ROWS, CHAINS, STEPS = 20, 16, 100
 LEAPFROGS = 5
-STOPS, TRIES, ACCEPTED = 12, 10, 0.8
+STOPS, TRIES, ACCEPTED = 8, 6, 0.8
 """Places on the path at which the length of a leapfrog is found, tries at each, and the share of proposals wanted."""
 SPREAD = 64
 """Draws of the guide that say how wide each latent is."""
