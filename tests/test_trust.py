@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,15 +92,15 @@ def pair() -> tuple[Model, Model, Model, pd.DataFrame]:
 def test_annealing_needs_no_good_guide(pair: tuple[Model, Model, Model, pd.DataFrame]) -> None:
     """A guide that misses by nats is annealed to the exact number: within five errors and the little that is left."""
     exact, _, broken, frame = pair
-    card = bound_card(broken, broken.rows(frame), 1000, ais=10, steps=150)
+    card = bound_card(broken, broken.rows(frame), 1000, ais=8, steps=80)
     found = card.annealed
     assert found is not None
-    some = np.sort(np.random.default_rng(0).permutation(len(frame))[:10])
+    some = np.sort(np.random.default_rng(0).permutation(len(frame))[:8])
     truth = score(exact, exact.rows(frame.iloc[some])).mean
     assert not card.trusted
     assert card.interval is None
     assert found.importance < truth - 1.0
-    assert truth - 0.5 < found.bound < truth + 5 * found.monte_carlo_error
+    assert truth - 0.8 < found.bound < truth + 5 * found.monte_carlo_error
     assert "upper end only on simulated rows" in found.sentence
     assert card.to_json()["annealed"]["bound"] == found.bound
 
@@ -220,7 +223,7 @@ def exact_loo(model: Estimator, frame: pd.DataFrame) -> np.ndarray:
     return (log - np.log(codec.scale.numpy())).sum(1)
 
 
-NUTS = {"use": "nuts", "draws": 300, "warmup": 60}
+NUTS = {"use": "nuts", "draws": 200, "warmup": 50}
 
 
 @pytest.mark.parametrize("guide", ["normal", pytest.param(NUTS, marks=pytest.mark.slow)])
@@ -301,25 +304,25 @@ def test_rows_left_out_are_those_that_were_fitted(conjugate: Callable[..., Estim
 
 @pytest.mark.slow
 def test_leaving_one_out_is_fitting_without_it() -> None:
-    """Of a mixture with priors, ten rows of 60 left out by fitting the other 59: the sums agree within five errors
+    """Of a mixture with priors, six rows of 60 left out by fitting the other 59: the sums agree within five errors
     of the difference over rows, and within what a row of it may matter."""
     rng = np.random.default_rng(1)
     x = np.where(rng.random(60) < 0.6, rng.normal(-2.0, 0.7, 60), rng.normal(1.5, 1.0, 60))
     frame = pd.DataFrame({"x": x})
     schema = infer_schema(frame, kinds=PLAIN)
-    settings = {"components": 2, "restarts": 2, "guide": "multivariate", "fit.steps": 500, "fit.learning_rate": 0.03}
+    settings = {"components": 2, "restarts": 2, "guide": "multivariate", "fit.steps": 300, "fit.learning_rate": 0.05}
     whole = Estimator("bayesian-gmm", settings=settings, device="cpu").fit_parts(frame, None, schema)
-    left = whole.loo(frame)
+    left = whole.loo(frame, draws=400)
     assert left.corrected
-    some = rng.choice(60, 10, replace=False)
+    some = rng.choice(60, 6, replace=False)
     codec = Codec.fit(schema, frame)  # priors are in its units
     without = []
     for i in some:
-        other = Estimator("bayesian-gmm", settings=settings | {"guide.views": 300}, device="cpu")
+        other = Estimator("bayesian-gmm", settings=settings | {"guide.views": 100}, device="cpu")
         other.fit_parts(frame.drop(index=i), None, schema, codec=codec)
         without.append(other.score(frame.iloc[[i]]))
     apart = left.row[some] - np.array(without)
-    assert abs(apart.mean()) < 5 * apart.std(ddof=1) / np.sqrt(10) + 0.01
+    assert abs(apart.mean()) < 5 * apart.std(ddof=1) / np.sqrt(6) + 0.02
     assert np.abs(apart).max() < 0.25
     assert (left.in_sample[some] - left.row[some]).sum() > 0
 
@@ -344,10 +347,10 @@ def test_ranks_of_a_sound_posterior_pass_and_of_a_narrow_one_do_not() -> None:
 def test_a_posterior_in_closed_form_is_calibrated(conjugate: Callable[..., Estimator]) -> None:
     """A guide that reaches the posterior passes, on a table with holes (failure rate 1%, as it says)."""
     frame = numbers(30).mask(np.random.default_rng(1).random((30, 2)) < 0.1)
-    quick = {"fit.steps": 150, "fit.learning_rate": 0.1, "fit.tier": "eager"}
+    quick = {"fit.steps": 100, "fit.learning_rate": 0.1, "fit.tier": "eager"}
     file = conjugate.file  # type: ignore[attr-defined]
     (sound,) = sbc(
-        "conjugate", frame, simulations=30, draws=19, settings=quick, kinds=PLAIN, device="cpu", models_file=file
+        "conjugate", frame, simulations=20, draws=19, settings=quick, kinds=PLAIN, device="cpu", models_file=file
     )
     assert sound.holds, sound.sentence
     assert [found.name for found in sound.quantities] == ["loc 1", "loc 2", "log-likelihood"]
@@ -463,33 +466,41 @@ def test_draws_for_arviz_belong_together(conjugate: Callable[..., Estimator]) ->
     np.testing.assert_allclose(left.row, theirs, atol=0.02)
 
 
-@pytest.mark.parametrize("guide", ["normal", pytest.param(NUTS, marks=pytest.mark.slow)])
+def arviz() -> Any:
+    """The ArviZ that is installed: before 1.0 a package of its own, from then on three in one; none: skipped."""
+    if importlib.util.find_spec("arviz"):
+        return importlib.import_module("arviz")
+    parts = [pytest.importorskip(name) for name in ("arviz_stats", "arviz_plots")]
+    return SimpleNamespace(**{name: getattr(part, name) for part in parts for name in dir(part) if name[0] != "_"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", ["normal", NUTS])
 def test_arviz_reads_the_result(conjugate: Callable[..., Estimator], guide: Any) -> None:
-    """loo, compare and the predictive checks of whichever ArviZ is installed; skipped where only its parts are."""
-    matplotlib = pytest.importorskip("matplotlib")
+    """loo, compare and predictive checks; leave-one-out ranks are uniform (Kolmogorov-Smirnov at 1e-4)."""
     matplotlib.use("agg")
     frame = numbers()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        az = pytest.importorskip("arviz")
+        az = arviz()
+        if not hasattr(az, "loo"):
+            pytest.skip("ArviZ's parts are here without what its tables need")
         found = conjugate(frame, guide=guide)
         data, alone = found.to_arviz(frame, draws=200), found.to_arviz(frame, draws=200, column="a")
-        other = found.to_arviz(frame + 1.0, draws=200)
-        left = az.loo(data)
-        ours = found.loo(frame, draws=200)
-        value = float(getattr(left, "elpd_loo", getattr(left, "elpd", np.nan)))
-        assert value == pytest.approx(ours.elpd, abs=10 * ours.monte_carlo + 0.5)
+        other = found.to_arviz(frame + 1.0, draws=50)
+        left, ours = az.loo(data), found.loo(frame, draws=200)
+        value = float(getattr(left, "elpd", None) or left.elpd_loo)
+        assert value == pytest.approx(ours.elpd, abs=10 * ours.monte_carlo)
         assert list(az.compare({"far": other, "near": data}).index) == ["near", "far"]
         if hasattr(az, "plot_ppc"):  # before 1.0
             az.plot_ppc(data)
             az.plot_loo_pit(alone, y="a")
-            az.plot_khat(left)
             pit = az.loo_pit(alone, y="a")
         else:
             az.plot_ppc_dist(data, backend="matplotlib")
             az.plot_loo_pit(alone, backend="matplotlib")
             pit = az.loo_pit(alone)["a"]
-        assert stats.kstest(np.asarray(pit).ravel(), "uniform").pvalue > 1e-4
+    assert stats.kstest(np.asarray(pit).ravel(), "uniform").pvalue > 1e-4
     matplotlib.pyplot.close("all")
 
 

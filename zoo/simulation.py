@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -181,7 +182,7 @@ def _of_globals(
         getattr(model.program, "initialise", lambda rows: None)(rows)
     _keep_prior(model.program)
     ranks: dict[str, list[int]] = {}
-    failed = 0
+    failed, started = 0, time.perf_counter()
     for s in range(simulations):
         with torch.no_grad(), scope(seed + s):
             truth, table = _table(model, rows)
@@ -199,7 +200,7 @@ def _of_globals(
                 low, alike = int((values[1:] < values[0]).sum()), int((values[1:] == values[0]).sum())
                 ranks.setdefault(name, []).append(low + int(torch.randint(alike + 1, ())))
         if progress:
-            progress(s + 1, simulations, {"seconds": 0.0, "loss": math.nan})
+            progress(s + 1, simulations, {"seconds": time.perf_counter() - started, "loss": math.nan})
     if simulations - failed < FEWEST:
         raise UserError(f"{failed} of {simulations} fits did not end", "take a smaller learning rate, or more rows")
     what = f"{model.recipe.model} with guide {model.recipe.guide.use}"
