@@ -371,9 +371,6 @@ def test_latents_of_rows_after_importance_resampling(pair: tuple[Model, Model, M
     assert all(found.holds for found in _of_rows(exact, exact.rows(frame), 300, 49, 0))
 
 
-# A mean-field guide may be too narrow, and a correlated one must then do better: what was found is said beside each.
-
-
 def of_prior(model: str, guide: Any, frame: pd.DataFrame, simulations: int, **more: Any) -> Calibration:
     settings = {"guide": guide, "fit.learning_rate": 0.03, "fit.steps": 500, **more}
     kinds = dict.fromkeys([c for c in frame if c != "group"], "continuous")
@@ -382,31 +379,24 @@ def of_prior(model: str, guide: Any, frame: pd.DataFrame, simulations: int, **mo
         (found,) = sbc(
             model, frame, simulations=simulations, draws=49, settings=settings, kinds=kinds, group=group, device="cpu"
         )
-    for line in found.quantities:
-        print(line.name, f"p {line.p_value:.2g} covered {line.covered:.2f} shift {line.shift:.2f}", line.said)
-    print(found.sentence)
     return found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("guide", ["normal", "multivariate"])
-def test_calibration_of_a_mixture(guide: str) -> None:
-    found = of_prior("bayesian-gmm", guide, numbers(50), 20, components=2, **{"program.restarts": 2})
+def test_the_posterior_of_a_mixture_is_not_refused() -> None:
+    """Failure rate 1%, as it says; so few tables tell of widths off by a half, and not of a quarter."""
+    found = of_prior("bayesian-gmm", "normal", numbers(50), 20, components=2, **{"program.restarts": 2})
     assert found.holds, found.sentence
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("guide", ["normal", "multivariate"])
-def test_calibration_of_factors(guide: str) -> None:
-    found = of_prior("bayesian-ppca", guide, factors(50)[["a", "b", "c"]], 25, dim=1)
-    assert found.holds, found.sentence
-
-
-@pytest.mark.slow
-def test_calibration_of_groups() -> None:
-    frame = numbers(60).assign(group=[f"g{i % 4}" for i in range(60)])
-    found = of_prior("grouped-gmm", "normal", frame, 20, components=2, **{"program.restarts": 2})
-    assert found.holds, found.sentence
+def test_independent_loadings_are_told_of() -> None:
+    """Loadings and locations hang together where rows are few: the mean-field guide of factors is far too narrow."""
+    frame = factors(50)[["a", "b", "c"]]
+    found = of_prior("bayesian-ppca", "normal", frame, 20, dim=1, **{"fit.steps": 200, "fit.learning_rate": 0.05})
+    assert not found.holds
+    print([(line.name, f"{line.p_value:.2g}", line.covered, line.shift) for line in found.quantities])
+    assert "too narrow" in found.sentence
 
 
 def test_what_has_no_posterior_is_refused() -> None:
