@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 import zoo
-from zoo.distil import _divergence, distil
+from zoo.distilled import _divergence, distil
 from zoo.estimator import Estimator
 from zoo.evaluate.likelihood import score
 from zoo.table.infer import infer_schema

@@ -31,9 +31,10 @@ FLOORS = (
     ("run", "reference", "line_up"),
     ("catalogue",),
     ("estimator",),
-    ("report", "streaming", "sampled", "distil", "laws", "between", "stacks"),
+    ("report", "streaming", "sampled", "distilled", "laws", "between", "stacks", "simulation", "recovery"),
     ("comparison",),
     ("options", "terminal"),
+    ("trust",),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -158,3 +159,9 @@ def test_the_public_face() -> None:
     assert set(dir(zoo)) >= set(zoo.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = zoo.nothing
+
+
+def test_no_module_stands_before_a_public_name() -> None:
+    """A module that bears the name of a function takes its place in the package once it is imported."""
+    names = {module.split(".")[1] for module in MODULES}
+    assert not names & set(zoo.__all__)

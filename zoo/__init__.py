@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.between import difference
     from zoo.comparison import Comparison, compare
-    from zoo.distil import distil
+    from zoo.distilled import distil
     from zoo.errors import UserError, ZooWarning
     from zoo.estimator import Estimator
     from zoo.evaluate.quality.judge import Quality
     from zoo.laws import check
+    from zoo.recovery import recover
     from zoo.registry import Registry
     from zoo.rows.rows import Rows
+    from zoo.simulation import sbc
     from zoo.stacks import stack
     from zoo.table.examples import example
     from zoo.table.infer import infer_schema
@@ -33,7 +35,7 @@ _WHERE = {
     "check": "zoo.laws",
     "compare": "zoo.comparison",
     "difference": "zoo.between",
-    "distil": "zoo.distil",
+    "distil": "zoo.distilled",
     "stack": "zoo.stacks",
     "Estimator": "zoo.estimator",
     "Quality": "zoo.evaluate.quality.judge",
@@ -44,6 +46,8 @@ _WHERE = {
     "Schema": "zoo.table.schema",
     "example": "zoo.table.examples",
     "infer_schema": "zoo.table.infer",
+    "recover": "zoo.recovery",
+    "sbc": "zoo.simulation",
     "read_table": "zoo.table.reader",
     "write_table": "zoo.table.writer",
 }
@@ -68,6 +72,8 @@ __all__ = [
     "load",
     "models",
     "read_table",
+    "recover",
+    "sbc",
     "stack",
     "write_table",
 ]

@@ -11,13 +11,13 @@ import os
 import sys
 import time
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table as Grid
 
+from zoo import trust
 from zoo.arguments import seconds_in
 from zoo.errors import UserError, ZooWarning, quiet
 from zoo.options import (
@@ -49,6 +49,7 @@ from zoo.options import (
     TableArg,
     Weight,
     assignments,
+    opened,
 )
 from zoo.table.files import name_of
 from zoo.terminal import (
@@ -62,9 +63,7 @@ from zoo.terminal import (
     memory,
     note,
     note_missingness,
-    print_card,
     print_difference,
-    print_findings,
     print_json,
     print_quality,
     print_ranking,
@@ -350,7 +349,7 @@ def difference(
 
     second = Estimator.load(other, models_file)
     check_comparable(Estimator.load(run, models_file), second)  # before the table is read
-    first, frame, stream = _load(run, table, None, models_file, missing, header, columns, sep, query)
+    first, frame, stream = opened(run, table, None, models_file, missing, header, columns, sep, query)
     if stream is not None:
         raise UserError("a difference cannot go with a table that is read part by part", "take a part of it")
     document = differ(first, second, frame).to_json()
@@ -390,31 +389,7 @@ def judge(
     print_json(quality.to_json()) if json_ else print_quality(quality.to_json())
 
 
-@app.command()
-def check(
-    model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False)],
-    table: TableArg,
-    sets: Sets = None, seed: Seed = 0, json_: Json = False, models_file: ModelsFile = None,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
-    header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
-    group: Group = None, given: Given = None,
-) -> None:  # fmt: skip
-    """Put a model, your own too, through the laws on some rows of a table; exit code 1 where one does not hold."""
-    from zoo.laws import check as checked
-    from zoo.registry import parse_set
-
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
-    frame = reading.read(table)
-    found = checked(
-        model, frame, settings=dict(map(parse_set, sets or [])), seed=seed, models_file=models_file,
-        schema=reading.schema_of(frame),
-    )  # fmt: skip
-    if json_:
-        print_json({"model": model, "laws": [asdict(finding) for finding in found]})
-    else:
-        print_findings(model, [asdict(finding) for finding in found])
-    if any(finding.holds is False for finding in found):
-        raise typer.Exit(1)
+app.add_typer(trust.app)
 
 
 # ---------------------------------------------------------------- verbs on a run
@@ -432,7 +407,7 @@ def score(
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """Log-density of each row: the mean is printed, the rows go to -o."""
-    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = opened(run, table, output, models_file, missing, header, columns, sep, query)
     upon = [name for names in given or () for name in names.split(",")]
     if stream is not None and (upon or tail or cells):
         raise UserError(
@@ -461,20 +436,6 @@ def score(
 
 
 @app.command()
-def bound(
-    run: RunArg, table: TableArg, json_: Json = False, models_file: ModelsFile = None,
-    particles: Annotated[int, typer.Option("--particles", min=1, help="draws of the latents for each row")] = 1000,
-    missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
-) -> None:  # fmt: skip
-    """The bound card: what a model's number is made of, and how near it is to the log-likelihood."""
-    estimator, frame, stream = _load(run, table, None, models_file, missing, header, columns, sep, query)
-    if stream is not None:
-        raise UserError("a bound card cannot go with a table that is read part by part", "take a part of it")
-    card = estimator.bound_card(frame, particles)
-    print_json(card.to_json()) if json_ else print_card(card.to_json())
-
-
-@app.command()
 def cluster(
     run: RunArg, table: TableArg, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
     clusters: Annotated[int | None, typer.Option("--clusters", min=1, help="merge into so many clusters")] = None,
@@ -487,7 +448,7 @@ def cluster(
     """Label, probabilities and an "unsure" flag of each row to -o; sizes and profiles are printed."""
     from zoo.evaluate.profiles import UNSURE, cluster_table, profiles
 
-    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = opened(run, table, output, models_file, missing, header, columns, sep, query)
 
     def labelled(part: Any) -> Any:
         return cluster_table(estimator.predict_proba(part, clusters, components), part.index)
@@ -530,7 +491,7 @@ def embed(
     """Posterior mean of the continuous latents of each row, as a table."""
     import pandas as pd
 
-    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = opened(run, table, output, models_file, missing, header, columns, sep, query)
 
     def embedded(part: Any) -> Any:
         z = estimator.transform(part)
@@ -580,7 +541,7 @@ def distil(
     models_file: ModelsFile = None,
 ) -> None:  # fmt: skip
     """Fit another model to a fitted one's draws, and say how far apart the two are, both ways."""
-    from zoo.distil import distil
+    from zoo.distilled import distil
     from zoo.folder import check_free, new_folder
     from zoo.registry import Registry, parse_set
     from zoo.report.page import write_report
@@ -616,7 +577,7 @@ def impute(
     """The table with its missing cells filled in."""
     import pandas as pd
 
-    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = opened(run, table, output, models_file, missing, header, columns, sep, query)
     if stream is not None:
         if draws is not None:
             raise UserError(
@@ -641,7 +602,7 @@ def translate(
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """The table with its rows of the other level as rows of this one; missing cells stay missing."""
-    estimator, frame, stream = _load(run, table, output, models_file, missing, header, columns, sep, query)
+    estimator, frame, stream = opened(run, table, output, models_file, missing, header, columns, sep, query)
     if stream is not None:
         return _by_parts(stream, lambda part: estimator.translate(part, to, seed), output, json_)
     give(estimator.translate(frame, to, seed), output, json_)
@@ -670,22 +631,6 @@ def _by_parts(stream: Any, verb: Any, output: Path | None, json_: bool) -> None:
     with Watch(json_) as told:
         rows = each_part(stream, verb, output, told("rows", "rows"))
     print_json({"rows": rows, "output": str(output)}) if json_ else note(f"wrote {output}: {rows:,} rows")
-
-
-def _load(
-    run: Path, table: str, output: Path | None, models_file: str | None, missing: list[str] | None, header: bool | None,
-    columns: Path | None, sep: str | None, query: str | None,
-) -> tuple[Any, Any, Any]:  # fmt: skip
-    """The estimator of a run, and the table: in memory, or as the stream that it is read from part by part."""
-    from zoo.estimator import Estimator
-    from zoo.table.writer import check_target
-
-    check_target(output)
-    estimator = Estimator.load(run, models_file)
-    reading = Reading(missing=missing, header=header, columns=columns, sep=sep, query=query)
-    stream = reading.streamed(table)
-    frame = None if stream is not None else reading.read(table, estimator.reading_, estimator.schema_.names)
-    return estimator, frame, stream
 
 
 # ---------------------------------------------------------------- the front door

@@ -19,12 +19,14 @@ from zoo import run
 from zoo.arguments import names_in, pairs_in, seconds_in, seed_in, whole
 from zoo.errors import UserError, nearest, quiet
 from zoo.evaluate import posterior
+from zoo.evaluate.annealed import STEPS
 from zoo.evaluate.calibration import calibrated
 from zoo.evaluate.card import BoundCard, bound_card
 from zoo.evaluate.clusters import Clusters
 from zoo.evaluate.fixed import draws_of_globals
 from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.latents import decoded, held
+from zoo.evaluate.leave_one_out import DRAWS, LeaveOneOut, fitted_rows, leave_one_out
 from zoo.evaluate.likelihood import Scores, score
 from zoo.evaluate.stability import Stability, stability
 from zoo.evaluate.translation import translated
@@ -299,13 +301,29 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         return self.log_likelihood(X).elbo
 
     @able("score")
-    def bound_card(self, X: Any, particles: int = 1000) -> BoundCard:
+    def bound_card(self, X: Any, particles: int = 1000, ais: int = 0, steps: int = STEPS) -> BoundCard:
         """What the number of a table is made of and how tight it is: the ELBO's parts, the ladder of
-        importance-weighted bounds up to so many particles, k-hat, and what may be claimed."""
+        importance-weighted bounds up to so many particles, k-hat, and what may be claimed.
+
+        ais: on so many of the rows also annealed importance sampling, by this number of `steps`: bounds that need no
+        good guide, from below, and on rows of the model's own from above
+        """
         rows = self._rows(X)
         if not rows.n:
             raise UserError("a bound card needs rows, and the table has none")
-        return bound_card(self._fitted, rows, whole(particles, "particles"), self.seed)
+        particles, ais, steps = whole(particles, "particles"), whole(ais, "ais", 0), whole(steps, "steps")
+        return bound_card(self._fitted, rows, particles, self.seed, ais, steps)
+
+    @able("score")
+    def loo(self, X: Any, draws: int = DRAWS) -> LeaveOneOut:
+        """Leave-one-out cross-validation of a model with a posterior over its parameters, without fitting it again.
+
+        X: the table that it was fitted to, of which the rows set aside are left alone; draws: of the parameters
+        """
+        frame = self._read(X)
+        positions = fitted_rows(frame, self._fitted.codec, self.n_train_, int(self.seed))
+        rows = self._rows(X, frame.iloc[positions])
+        return leave_one_out(self._fitted, rows, whole(draws, "draws"), int(self.seed), positions)
 
     @able("score")
     def tail_probability(self, X: Any, draws: int = 2000) -> np.ndarray:
@@ -533,12 +551,17 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
                 estimator.clusters_ = Clusters.from_json(document["clusters"])
         return estimator
 
-    def to_arviz(self, X: Any, draws: int = 100) -> Any:
-        """An xarray DataTree with posterior, log_likelihood, posterior_predictive and observed_data of these rows."""
-        from zoo.evaluate.arviz import to_datatree
+    def to_arviz(self, X: Any, draws: int = 100, column: str | None = None) -> Any:
+        """posterior, log_likelihood, posterior_predictive and observed_data of these rows, as ArviZ reads them: an
+        xarray DataTree, and where an ArviZ before 1.0 is installed its InferenceData.
+
+        column: one to check alone, as ArviZ's LOO-PIT wants it
+        """
+        from zoo.evaluate.arviz import to_arviz
 
         frame = self._read(X)
-        return to_datatree(self._fitted, frame, self._rows(X, frame), whole(draws, "draws"), self.seed)
+        rows = self._rows(X, frame)
+        return to_arviz(self._fitted, frame, rows, whole(draws, "draws"), self.seed, column)
 
     # ---- inside
 

@@ -150,3 +150,19 @@ def assignments(values: list[str] | None) -> dict[str, str]:
                 raise UserError(f"--given {text!r} is not column=value", "write for example --given species=Adelie")
             out_[name.strip()] = value
     return out_
+
+
+def opened(
+    run: Path, table: str, output: Path | None, models_file: str | None, missing: list[str] | None, header: bool | None,
+    columns: Path | None, sep: str | None, query: str | None,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """The estimator of a run, and the table: in memory, or as the stream that it is read from part by part."""
+    from zoo.estimator import Estimator
+    from zoo.table.writer import check_target
+
+    check_target(output)
+    estimator = Estimator.load(run, models_file)
+    reading = Reading(missing=missing, header=header, columns=columns, sep=sep, query=query)
+    stream = reading.streamed(table)
+    frame = None if stream is not None else reading.read(table, estimator.reading_, estimator.schema_.names)
+    return estimator, frame, stream

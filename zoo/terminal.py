@@ -196,6 +196,20 @@ def print_card(document: dict[str, Any]) -> None:
         share = document["unreliable"]
         say(f"k-hat of the weights: median {middle:.2f}, 95% {high:.2f}, largest {worst:.2f}; above 0.7 on {share:.0%}")
     say(f"{count_of(document['rows'], 'row')}, {document['measure']}")
+    if document["annealed"]:
+        say(document["annealed"]["sentence"])
+
+
+def print_calibration(documents: list[dict[str, Any]]) -> None:
+    """Ranks of the truth among draws of a posterior: each quantity, and the verdict."""
+    for document in documents:
+        grid = Grid("", "quantity", "p-value", "in 90%", "rank", "", box=None, header_style="bold")
+        for found in document["quantities"]:
+            mark = "[red]fails[/]" if found["fails"] else "[green]holds[/]"
+            numbers = (f"{found['p_value']:.3g}", f"{found['covered']:.0%}", f"{found['shift']:+.2f}")
+            grid.add_row(mark, escaped(found["name"]), *numbers, found["said"])
+        say(grid)
+        say(document["sentence"])
 
 
 def print_findings(model: str, findings: list[dict[str, Any]]) -> None:

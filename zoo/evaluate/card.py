@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import UserError
+from zoo.evaluate.annealed import STEPS, Annealed, annealed, check
 from zoo.evaluate.fixed import views
 from zoo.evaluate.likelihood import K_HAT_GOOD, K_HAT_ROWS, NUMBERS, ROW_PARTICLES, k_hat, mean, standard_error
 from zoo.log_weights import log_weights
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from zoo.model import Bound, Model
 
 LADDER = (1, 10, 100, 1000)
+HOLDS = 1.96
+"""Monte Carlo errors on each side of a 95% interval."""
 SOME_TROUBLE = 0.05
 """Share of rows whose weights may be unreliable before the card claims less."""
 
@@ -47,6 +50,7 @@ class BoundCard:
     extrapolated     where the ladder would end were its error to go on falling as 1 / K; a guess, no bound
     k_hat            quantiles (0.5, 0.95, 1) over rows of the Pareto shape of the weights; unreliable: the share of
                      rows above 0.7
+    annealed         what annealed importance sampling says of some rows, where it was asked for
     """
 
     rows: int
@@ -62,6 +66,13 @@ class BoundCard:
     k_hat: tuple[float, float, float] | None
     unreliable: float | None
     measure: str
+    annealed: Annealed | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of chance in the draws: holds the log-likelihood of these rows in 95 of 100 cards, where `trusted`."""
+        error = self.ladder[-1].monte_carlo_error
+        return (self.log_likelihood - HOLDS * error, self.log_likelihood + HOLDS * error) if self.trusted else None
 
     @property
     def trusted(self) -> bool:
@@ -89,7 +100,8 @@ class BoundCard:
             "standard_error": self.standard_error, "elbo": self.elbo, "reconstruction": self.reconstruction,
             "kl": self.kl, "global_kl": self.global_kl, "ladder": [rung._asdict() for rung in self.ladder],
             "extrapolated": self.extrapolated, "k_hat": self.k_hat, "unreliable": self.unreliable,
-            "measure": self.measure, "sentence": self.sentence,
+            "measure": self.measure, "sentence": self.sentence, "interval": self.interval,
+            "annealed": None if self.annealed is None else self.annealed.to_json(),
         }  # fmt: skip
 
 
@@ -101,12 +113,19 @@ class _Parts(NamedTuple):
     kl: dict[str, Tensor]
 
 
-def bound_card(model: Model, rows: Rows, particles: int = LADDER[-1], seed: int = 0) -> BoundCard:
-    """The card of a model on some rows, by at most so many draws of the latents for each."""
+def bound_card(
+    model: Model, rows: Rows, particles: int = LADDER[-1], seed: int = 0, ais: int = 0, steps: int = STEPS
+) -> BoundCard:
+    """The card of a model on some rows, by at most so many draws of the latents for each.
+
+    ais, steps: rows, drawn at random, of which annealing says more, and its temperatures
+    """
     bound = model.bound(rows.complete)
     if hasattr(model.program, "log_prob"):
         what = f"model {model.recipe.model!r} says its number itself: there is no ladder of bounds to show"
         raise UserError(what, "`zoo score` gives the number and its Monte Carlo error")
+    if ais:
+        check(model, rows)
     exact = bound == "exact"
     k = 1 if exact else particles
     chunk = max(1, min(ROW_PARTICLES, NUMBERS // max(1, rows.full)) // k)
@@ -124,6 +143,8 @@ def bound_card(model: Model, rows: Rows, particles: int = LADDER[-1], seed: int 
     shapes = np.zeros(0) if exact else k_hat(log_w[:, :K_HAT_ROWS])
     last = _block_means(log_w, len(log_w))[0].cpu().numpy()
     quantiles = np.quantile(shapes, [0.5, 0.95, 1.0]) if len(shapes) else None
+    some = np.sort(np.random.default_rng(seed).permutation(rows.n)[:ais])
+    few = rows.take(torch.from_numpy(some).to(index.device))
     return BoundCard(
         rows.n,
         bound,
@@ -138,6 +159,7 @@ def bound_card(model: Model, rows: Rows, particles: int = LADDER[-1], seed: int 
         None if quantiles is None else (float(quantiles[0]), float(quantiles[1]), float(quantiles[2])),
         None if not len(shapes) else float((shapes > K_HAT_GOOD).mean()),
         model.schema.measure,
+        annealed(model, few, last[some], steps=steps, seed=seed) if ais else None,
     )
 
 

@@ -9,7 +9,7 @@ import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
-from zoo.guides.globals import VIEWS
+from zoo.guides.globals import AUXILIARY, VIEWS
 from zoo.scope import scope
 from zoo.sites import samples
 
@@ -20,13 +20,17 @@ SEED = 0
 
 
 class Fixed:
-    """A model at one draw of its global latents; every verb takes it as it takes a model."""
+    """A model at one draw of its global latents; every verb takes it as it takes a model.
 
-    def __init__(self, model: Model):
+    u: the draw, on the real line; one of the guide's where it is left out
+    """
+
+    def __init__(self, model: Model, u: Tensor | None = None):
         rows = model.blank()
+        guide = model.guide if u is None else poutine.condition(model.guide, data={AUXILIARY: u})
         zeros = torch.zeros(rows.n, len(rows.schema.modelled), dtype=torch.float64, device=model.device)
         with torch.no_grad():
-            drawn = samples(poutine.trace(model.guide).get_trace(rows.filled(zeros)))
+            drawn = samples(poutine.trace(guide).get_trace(rows.filled(zeros)))
         self.values = {site.name: drawn[site.name]["value"] for site in model.sites.globals}
         self.program: Any = poutine.condition(model.program, data=self.values)
         self.guide: Any = poutine.condition(model.guide, data=self.values)

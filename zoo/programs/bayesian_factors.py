@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import pyro
@@ -81,6 +82,17 @@ class BayesianFactors(Prior):
         mean = self._mean(rows, values["loc"], shift, values.get("slopes", shift))
         precision = factor.precision(rows, rows.heads.scale(values["noise"].log()))
         return factor.posterior(values["loadings"].T, (cells.x - mean) * (precision > 0), precision)
+
+    def summaries(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What no rotation of the latents changes, of draws (S, ...) of the parameters, in the units of the fit: the
+        locations, the noise, how far each column is moved by the latents, the covariance of the first two columns, and
+        the spreads of groups."""
+        w = values["loadings"]
+        out = {"location": values["loc"], "reach of the latents": w.square().sum(1).sqrt()}
+        if w.shape[-1] > 1:
+            out["covariance of the first two"] = (w[..., 0] * w[..., 1]).sum(1)
+        kept = ("noise", "slopes", "means_spread")
+        return out | {name: value for name, value in values.items() if name in kept}
 
     def initialise(self, rows: Rows) -> dict[str, Tensor]:
         """Where the guide begins: maximum likelihood PPCA of the numeric columns, levels at their own masses."""

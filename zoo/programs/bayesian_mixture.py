@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import pyro
@@ -91,6 +92,31 @@ class BayesianMixture(Prior):
         return torch.cat([sticks.log(), one.new_zeros(1)]) + torch.cat(
             [one.new_zeros(1), torch.log1p(-sticks).cumsum(0)]
         )
+
+    def summaries(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is the same however the clusters are numbered, of draws (S, ...) of the parameters, in the units of the
+        fit: the largest weight, their entropy, the mean and the standard deviation of each column (of a row of the
+        population), the mean log-scale and correlation of clusters by weight, and the spreads of groups."""
+        if "sticks" in values:
+            v = values["sticks"]
+            rest = torch.cat([torch.ones_like(v[:, :1]), (1 - v).cumprod(1)], 1)
+            weights = torch.cat([v, torch.ones_like(v[:, :1])], 1) * rest
+        else:
+            weights = values["weights"]
+        w = weights.clamp_min(1e-300)
+        out = {"largest weight": w.amax(1), "entropy of weights": -(w * w.log()).sum(1)}
+        if "loc" in values:
+            loc, scale, w = values["loc"], values["scale"], w[..., None]
+            mean = (w * loc).sum(1)
+            out["mean of column"] = mean
+            out["deviation of column"] = ((w * (loc.square() + scale.square())).sum(1) - mean.square()).sqrt()
+            out["log-scale inside a cluster"] = (w * scale.log()).sum(1).mean(1)
+        if "corr" in values:
+            corr = values["corr"] @ values["corr"].mT
+            out["correlation inside a cluster"] = (w[..., 0] * corr[..., 1, 0]).sum(1)
+        if "levels" in values:
+            out["logit of level"] = values["levels"].mean(1)
+        return out | {name: value for name, value in values.items() if name.endswith("_spread") or name == "slopes"}
 
     def initialise(self, rows: Rows) -> dict[str, Tensor]:
         """Where the guide begins: maximum likelihood of as many components as BIC says, largest first."""
