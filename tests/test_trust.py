@@ -241,6 +241,7 @@ def test_leaving_one_out_is_the_closed_form(conjugate: Callable[..., Estimator],
     assert left.standard_error == pytest.approx(truth.std(ddof=1) * np.sqrt(len(truth)), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_guide_that_is_too_wide_is_corrected(
     conjugate: Callable[..., Estimator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +272,7 @@ def test_a_guide_that_is_too_narrow_is_told_of(conjugate: Callable[..., Estimato
     assert left.elpd > truth.sum() + 1.0  # as if the parameters were known
 
 
+@pytest.mark.slow
 def test_a_row_far_off_has_a_bad_k_hat(conjugate: Callable[..., Estimator]) -> None:
     """The posterior of so few rows is another one without the row that pulls it: it is told of."""
     frame = numbers(10)
@@ -330,6 +332,7 @@ def test_leaving_one_out_is_fitting_without_it() -> None:
 # ---------------------------------------------------------------------------------------- simulation-based calibration
 
 
+@pytest.mark.slow
 def test_ranks_of_a_sound_posterior_pass_and_of_a_narrow_one_do_not() -> None:
     """1,000 sets of 20 even ranks are refused no more often than said: a share above 2% has a chance of 2e-3. Of a
     posterior half as wide as it should be, a standard deviation to one side, or too wide, 20 tables mostly tell."""
