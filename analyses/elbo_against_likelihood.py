@@ -35,10 +35,9 @@ from scipy.stats import kendalltau
 from torch.distributions import MultivariateNormal, kl_divergence
 
 import zoo
-from zoo.comparison import line_up
 from zoo.errors import UserError
 from zoo.evaluate.likelihood import K_HAT_GOOD, Scores, score, standard_error
-from zoo.line_up import LINE_UP
+from zoo.line_up import LINE_UP, line_up
 from zoo.log_weights import log_weights
 from zoo.model import Model
 from zoo.report.style import DATA, INK, MODEL, MUTED, PAPER, SECOND, styled

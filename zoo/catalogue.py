@@ -38,7 +38,10 @@ def catalogue(models_file: str | None = None) -> list[dict[str, Any]]:
 
 def can(model: str, verb: str, models_file: str | None = None) -> bool:
     """Whether a model can do a verb on the reference table; True where it cannot be made there."""
-    found = _read(Registry.load(models_file)[model])
+    try:
+        found = _read(Registry.load(models_file)[model])
+    except UserError:  # there is no such model, which its fit will say
+        return True
     return "error" in found or verb in found["verbs"]
 
 

@@ -61,7 +61,9 @@ class Stack(nn.Module):
 
     # ---- likelihood
 
-    def scores(self, rows: Rows, particles: int | None = None, seed: int = 0, seconds: float | None = None) -> Scores:
+    def score_rows(
+        self, rows: Rows, particles: int | None = None, seed: int = 0, seconds: float | None = None
+    ) -> Scores:
         """The number of each row, with what is unsure about it by the share that each model has in its density."""
         late = None if seconds is None else seconds / len(self.weights)
         each = [score(model, _of(model, rows), particles, seed, late) for model in self._models]
@@ -85,7 +87,7 @@ class Stack(nn.Module):
 
     def log_prob(self, rows: Rows, particles: int) -> Tensor:
         """The number of each row (1, n)."""
-        found = self.scores(rows, particles, int(torch.randint(2**31, ())))
+        found = self.score_rows(rows, particles, int(torch.randint(2**31, ())))
         return torch.from_numpy(found.log_likelihood)[None].to(rows.given.device)
 
     def _shares(self, log_p: np.ndarray) -> np.ndarray:

@@ -142,8 +142,8 @@ def score(
     seconds    where particles are not said: so many fewer, down to a tenth, as bring the scoring into this time
     """
     bound = model.bound(rows.complete)
-    if hasattr(model.program, "scores"):
-        said: Scores = model.program.scores(rows, particles, seed, seconds)
+    if hasattr(model.program, "score_rows"):
+        said: Scores = model.program.score_rows(rows, particles, seed, seconds)
         return said
     if hasattr(model.program, "log_prob"):
         return _said(model, rows, particles or DIRECT, seed)

@@ -12,7 +12,7 @@ To write one:
     are no latents to infer; beside it `log_prob(rows, particles)` gives estimates (particles, n) of each row's
     log-likelihood whose mean is the number, `bound(complete)` what that number is, and `complete(rows, draws)` fills
     cells that are not seen (draws, n, D);
-    instead of estimates of rows, `scores(rows, particles, seed, seconds)` may say all that there is to say of them;
+    instead of estimates of rows, `score_rows(rows, particles, seed, seconds)` may say all that there is to say of them;
   * optional, in the place of draws: `translate(rows)` gives every row as one of another kind (rows.n, D);
   * optional: `notes`, a list of text: what the start from data had to mend, told to the user;
   * optional: `parts(rows)` gives the rows that must be run apart, as positions.
