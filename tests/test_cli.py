@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -1092,3 +1093,63 @@ def test_a_reader_that_has_read_enough(case: str, tmp_path: Path) -> None:
         said = process.stderr.read()
         assert process.wait(60) == 0, said
         assert said == b""
+
+
+# -------------------------------------------------------------------------------------- what a first reader stumbles on
+
+
+def test_help_shows_settings_to_try(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = worked(zoo("compare", "--help")).out
+    assert "vae[dim=2,4]" in told
+    assert "components=8" in told
+
+
+def test_the_remedy_for_text_among_numbers_is_one_that_works(away: Path) -> None:
+    frame = penguins().astype({"bill": object})
+    frame.loc[[5, 6, 9], "bill"] = ["oops", "it's", "7;5,1"]
+    frame.to_csv("t.csv", index=False)
+    said = refused(zoo("fit", "mixture", "t.csv", "--kind", "bill=continuous", "-o", "r", *QUICK), "'7;5,1' in row 9")
+    tokens = re.search(r"\((--missing .*)\)", said)
+    assert tokens is not None
+    frame.drop(index=9).to_csv("t.csv", index=False)
+    words = shlex.split(tokens[1])
+    assert words == ["--missing", "oops,it's"]
+    worked(zoo("inspect", "t.csv", "--kind", "bill=continuous", *words))
+    frame.loc[[5, 6, 9], "bill"] = ["7;5,1", "7;5,1", "7;5,1"]
+    frame.to_csv("t.csv", index=False)
+    said = refused(zoo("fit", "mixture", "t.csv", "--kind", "bill=continuous", "-o", "r", *QUICK), "mend them")
+    assert "--missing" not in said  # it would take the comma for the end of a token, and hide every 1
+
+
+@pytest.mark.parametrize("given", [["species=Adelie", "species=Gentoo"], ["species=Adelie,species=Gentoo"]])
+def test_a_value_to_draw_at_is_given_once(given: list[str], here: Path) -> None:
+    flags = [word for one in given for word in ("--given", one)]
+    refused(zoo("sample", "runs/mixture", *flags), "gives 'species' twice")
+
+
+@pytest.mark.parametrize("value", ["tall", "", "nan"])
+def test_a_value_to_draw_at_is_a_number(value: str, here: Path) -> None:
+    said = refused(zoo("sample", "runs/mixture", "--given", f"bill={value}"), f"needs numbers, not {value!r} in row 0")
+    assert "--missing" not in said
+    assert "row 1" not in said
+
+
+def test_names_stand_one_a_line(away: Path) -> None:
+    Path("names.txt").write_text("a,b,c,d")
+    pd.read_csv("p.csv").to_csv("bare.csv", index=False, header=False)
+    refused(zoo("inspect", "bare.csv", "--columns", "names.txt"), "4 columns and 1 names", "give 4 names, one a line")
+
+
+def test_clusters_without_rows_are_counted(away: Path) -> None:
+    pd.DataFrame({"x": np.repeat([0.0, 1.13, 7.71], 30)}).to_csv("t.csv", index=False)
+    worked(zoo("fit", "mixture", "t.csv", "--kind", "x=continuous", "--set", "components=5", "-o", "r", *QUICK))
+    assert "3 of 5 clusters hold rows of this table; 0 of 90 rows unsure" in worked(zoo("cluster", "r", "t.csv")).out
+
+
+def test_a_number_of_hundreds_of_digits_is_short(away: Path) -> None:
+    frame = pd.DataFrame({"x": np.r_[np.random.default_rng(0).normal(size=59), 1e200]})
+    frame.to_csv("t.csv", index=False)
+    worked(zoo("fit", "mixture", "t.csv", "--kind", "x=continuous", "--set", "components=1", "-o", "r", *QUICK))
+    frame.tail(1).to_csv("one.csv", index=False)
+    assert len(worked(zoo("score", "r", "one.csv")).out) < 120

@@ -19,11 +19,14 @@ import pytest
 import torch
 from scipy import stats
 
+import zoo
 from zoo.errors import ZooWarning
 from zoo.estimator import Estimator
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import score
+from zoo.evaluate.profiles import beyond, centre
 from zoo.model import Model
+from zoo.report.profiles import profiles as cluster_figures
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
 from zoo.table.restore import restored
@@ -402,3 +405,40 @@ def test_draws_beyond_an_integer_dtype_do_not_wrap_around(dtype: str) -> None:
     inside, beyond = np.array([1.0, largest // 2]), np.array([1.0, 2.0 * largest])
     assert restored(inside, column).dtype == dtype
     assert restored(beyond, column).tolist() == beyond.tolist()
+
+
+def test_the_mean_of_a_cycle_lies_on_it() -> None:
+    """Around midnight the best guess of an hour is midnight, not noon, and is as sure as the hours are close: 300 hours
+    with a deviation of 1, so that a guess beyond 0.5 is rarer than 1 in 1e6."""
+    rng = np.random.default_rng(0)
+    hour = np.round(rng.normal(0, 1, 300) % 24, 1) % 24
+    column = Column(name="hour", kind="continuous", step=0.1, lower=0.0, period=24.0)
+    other = Column(name="x", kind="continuous")
+    table = pd.DataFrame({"hour": hour, "x": rng.normal(size=300)})
+    model = zoo.fit("independent", table, schema=Schema(columns=(column, other)), settings={"fit.steps": 100})
+    guess, spread = model.impute(table.assign(hour=np.nan).head(3), spread=True)
+    assert (np.abs((guess["hour"] + 12) % 24 - 12) < 0.5).all()
+    assert spread["hour"].between(0.7, 1.4).all()
+    assert abs((centre(hour, column) + 12) % 24 - 12) < 0.5
+    assert centre(np.array([350.0, 20.0]), Column(name="a", kind="continuous", period=360.0)) == pytest.approx(5.0)
+    assert beyond(1.0, 23.0, column) == 2.0
+    parts = cluster_figures(table, (table["x"] > 0).astype(int).to_numpy(), model.schema_)
+    text = next(line for line in parts.lines if line.column == "hour").overall
+    assert abs((float(text) + 12) % 24 - 12) < 0.5
+
+
+@pytest.mark.parametrize("lower", [0.0, -100.0])
+def test_a_cluster_around_the_end_of_a_cycle_is_as_narrow_as_one_in_its_middle(lower: float) -> None:
+    """Clusters of 300 hours at midnight and at noon, told apart by x, have the density of their generator to 0.1 nats
+    of a row, where a fit that began as wide as the day was 0.35 short."""
+    rng = np.random.default_rng(0)
+    k = rng.permutation(np.arange(600) % 2)
+    hour, x = rng.normal(12.0 * k, 1.5), rng.normal(8.0 * k)
+    true = stats.norm.logpdf(hour, 12.0 * k, 1.5) + stats.norm.logpdf(x, 8.0 * k) + math.log(0.5)
+    columns = (
+        Column(name="hour", kind="continuous", lower=lower, period=24.0),
+        Column(name="x", kind="continuous"),
+    )
+    table = pd.DataFrame({"hour": (hour - lower) % 24 + lower, "x": x})
+    model = zoo.fit("mixture", table, schema=Schema(columns=columns), components=2, settings={"fit.steps": 100})
+    assert abs((model.score_samples(table) - true).mean()) < 0.1

@@ -61,6 +61,7 @@ from zoo.terminal import (
     give,
     give_up,
     memory,
+    nats,
     note,
     note_missingness,
     print_difference,
@@ -242,7 +243,7 @@ def fit(
     for choice in estimator.choices_:
         tried = ", ".join(f"{k} = {v}" for k, v in choice["settings"].items())
         chosen = ", chosen" * (choice["settings"] == estimator.chosen_)
-        note(f"  {tried}: {choice['validation']:.3f} on validation rows{chosen}")
+        note(f"  {tried}: {nats(choice['validation'])} on validation rows{chosen}")
     for text in done.notes:
         note(f"  {text}")
     how = f"{done.tier}: {done.why}" if done.why else done.tier
@@ -258,7 +259,7 @@ def compare(
     output: RunOut,
     models: Annotated[
         str | None,
-        typer.Option("-m", "--models", help="names, separated by commas; with settings to try: 'gmm[components=2..8]'"),
+        typer.Option("-m", "--models", help="names, separated by commas; with settings to try: 'vae\\[dim=2,4]'"),
     ] = None,
     samples: Annotated[bool, typer.Option("--samples/--no-samples", help="whether to judge rows drawn of each")] = True,
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="fits of each model, by seed")] = 1,
@@ -474,6 +475,9 @@ def cluster(
     profile = profiles(frame, assigned["cluster"], estimator.schema_)
     say(profile_grid(profile))
     number, shown = count_of(len(sizes), "cluster"), clusters_shown(profile)
+    every = sum(name not in ("cluster", "unsure") for name in assigned)
+    if len(sizes) < every:
+        number = f"{len(sizes)} of {count_of(every, 'cluster')} hold rows of this table"
     if shown < len(sizes):
         number += f", of which the {shown} largest are shown (-o has the label of every row)"
     if merged is not None and clusters is None and not components:

@@ -27,7 +27,7 @@ RunOut = Annotated[Path, typer.Option("-o", "--output", help="the run folder to 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="of every random choice")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="a setting, e.g. program.components=8 or fit.epochs=20")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="a setting, e.g. components=8 or fit.epochs=20")]
 Budget = Annotated[
     str | None, typer.Option("--time-budget", help="stop with the best so far after this long, e.g. 90s, 10m")
 ]
@@ -148,6 +148,8 @@ def assignments(values: list[str] | None) -> dict[str, str]:
             name, equals, value = part.partition("=")
             if not equals:
                 raise UserError(f"--given {text!r} is not column=value", "write for example --given species=Adelie")
+            if name.strip() in out_:
+                raise UserError(f"--given gives {name.strip()!r} twice", "give one value of each column")
             out_[name.strip()] = value
     return out_
 

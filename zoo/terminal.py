@@ -91,8 +91,8 @@ def sentence(score: dict[str, Any]) -> str:
     if score["bound"] != "exact":
         parts = [count_of(score["particles"], "particle")]
         if math.isfinite(score["monte_carlo_error"]):
-            parts.append(f"Monte Carlo error {score['monte_carlo_error']:.3f}")
-        parts.append(f"ELBO {score['elbo']:.3f}")
+            parts.append(f"Monte Carlo error {nats(score['monte_carlo_error'])}")
+        parts.append(f"ELBO {nats(score['elbo'])}")
         if score["k_hat"] is not None:
             parts.append(f"k-hat {score['k_hat']:.2f}")
         text += f" ({', '.join(parts)})"
@@ -259,7 +259,12 @@ def plus_minus(line: dict[str, Any], value: str, spread: str = "") -> str:
     if line.get(value) is None:
         return ""
     known = line.get(spread) is not None and math.isfinite(line[spread])
-    return f"{line[value]:.3f}" + (f" ± {line[spread]:.3f}" if known else "")
+    return nats(line[value]) + (f" ± {nats(line[spread])}" if known else "")
+
+
+def nats(value: float) -> str:
+    """To three places; a number beyond what anyone would read so by its first digits."""
+    return f"{value:.3f}" if abs(value) < 1e9 else f"{value:.3e}"
 
 
 def as_grid(frame: Any) -> Grid:

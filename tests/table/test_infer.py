@@ -155,7 +155,7 @@ def test_dates_without_a_time_are_whole_days() -> None:
         (
             "integer",
             pd.Series(list("abcde")),
-            "'a' in row 0, .* and 2 more; .*--missing 'a' 'b' 'c'",
+            "'a' in row 0, .* and 2 more; .*--missing 'a,b,c'",
         ),
     ],
 )
@@ -370,7 +370,7 @@ def test_warns_of_infinite_values() -> None:
 def test_warns_of_text_among_numbers(dtype: Any) -> None:
     values = [str(i % 13) if dtype == "str" else i % 13 for i in range(N)]
     frame = pd.DataFrame({"x": pd.Series([*values, "oops", "none"], dtype=dtype)})
-    message = "'x' is 96.8% numbers, but holds 'oops' in row 60, 'none' in row 61.*--missing 'oops' 'none'"
+    message = "'x' is 96.8% numbers, but holds 'oops' in row 60, 'none' in row 61.*--missing 'oops,none'"
     with pytest.warns(ZooWarning, match=message):
         assert infer_schema(frame)["x"].kind == "categorical"
 
@@ -519,3 +519,11 @@ def test_nothing_left_to_model() -> None:
     frame = pd.DataFrame({"one": 1, "id": range(N), "none": None, "x": normal()})
     with pytest.raises(UserError, match=r"one: constant; id: ID-like: .*; none: all cells missing; x: ignored on"):
         quiet(frame, ignore=["x"])
+
+
+@pytest.mark.parametrize(
+    ("atoms", "message"), [((0.0, float("nan")), "finite"), ((float("inf"),), "finite"), ((1.0, 1.0), "an atom twice")]
+)
+def test_atoms_are_numbers_that_differ(atoms: tuple[float, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Column(name="x", kind="continuous", atoms=atoms)

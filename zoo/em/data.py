@@ -14,6 +14,7 @@ from zoo.rows.rows import Rows
 from zoo.table.codec import Cells
 
 AT_AN_END = 0.01
+CUTS = 48  # places where a cycle may be cut open
 CACHE = 1 << 18  # numbers in a chunk
 ROOM = 1 << 24  # numbers of features that are kept from one iteration to the next
 ENOUGH = 2.0
@@ -60,6 +61,8 @@ class Data:
         width = ((cells.hi - cells.lo).square() * seen).sum(0).div(seen.sum(0).clamp_min(1)).sqrt()
         if dense and schema.has_lattice:
             y = cells.lo + (cells.hi - cells.lo) * torch.rand_like(y)
+        if not dense:  # a dense density is that of one turn alone
+            y = _unrolled(y, seen, (rows.codec.period / rows.codec.scale).cpu())
         y = torch.where(seen, y, 0.0)
         sizes = [2] * len(schema.binary) + list(schema.blocks)
         start = torch.tensor([0, *sizes[:-1]], device=y.device).cumsum(0)[: len(sizes)]
@@ -188,6 +191,22 @@ def products(y: Tensor) -> Tensor:
         torch.mul(y[:, i : i + 1], y[:, i:], out=out[:, at : at + d - i])
         at += d - i
     return out
+
+
+def _unrolled(y: Tensor, seen: Tensor, cycle: Tensor) -> Tensor:
+    """y (N, D) with cyclic columns, of cycle (D,) above 0, cut open where they are emptiest: rows around the end of a
+    cycle become neighbours, where Normals that see them at both of its ends would be as wide as all of it."""
+    columns = list(y.unbind(1))
+    for j in (cycle > 0).nonzero()[:, 0].tolist():
+        there, turn = y[seen[:, j], j], cycle[j]
+        if not len(there):
+            continue
+        cuts = there.min() + turn * torch.arange(CUTS) / CUTS
+        apart = (there[:, None] - cuts + turn / 2).remainder(turn) - turn / 2
+        cut = cuts[(apart.abs() < turn / 12).sum(0).argmin()]
+        early = cut < there.min() + turn / 2
+        columns[j] = torch.where((y[:, j] < cut) == early, y[:, j] + (turn if early else -turn), y[:, j])
+    return torch.stack(columns, 1) if columns else y
 
 
 def _approximate(rows: Rows) -> bool:

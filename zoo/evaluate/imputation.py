@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from zoo.log_weights import LogWeights, log_weights
 from zoo.rows.columns import ColumnDensity
 from zoo.rows.rows import Rows
 from zoo.sites import samples
+from zoo.table.codec import Codec
 
 if TYPE_CHECKING:
     from zoo.model import Model
@@ -29,8 +31,9 @@ class Imputed(NamedTuple):
 
 
 def best_guess(model: Model, rows: Rows, seed: int = 0, particles: int = 100, calibrate: bool = False) -> Imputed:
-    """Each missing number as the mean of `DRAWS` conditional draws, held within what the column has shown; each
-    missing level as the most probable one, its probability in closed form given the latents where there is one."""
+    """Each missing number as the mean of `DRAWS` conditional draws, held within what the column has shown (of a cyclic
+    column their mean on the circle, and the spread from there the shorter way round); each missing level as the most
+    probable one, its probability in closed form given the latents where there is one."""
     n = len(rows.schema.numeric)
     drawn = (calibrated if calibrate else complete)(model, rows, DRAWS, seed, particles)
     values = torch.stack([model.codec.inverse(one[:, :n]) for one in drawn])
@@ -39,11 +42,24 @@ def best_guess(model: Model, rows: Rows, seed: int = 0, particles: int = 100, ca
     closed = not model.averages and any(isinstance(fn, ColumnDensity) for fn in model.sites.observed.values())
     if closed and rows.schema.discrete:
         codes, probability = _most_probable(model, rows, seed, particles)
-    x = torch.cat([model.codec.forward(values.mean(0)), codes], -1)
+    mean, deviation = _moments(values, model.codec)
+    x = torch.cat([model.codec.forward(mean), codes], -1)
     assert rows.cells is not None
-    deviation = (values - values.mean(0)).square().mean(0).sqrt()
     spread = torch.cat([deviation, probability], -1)
     return Imputed(torch.where(rows.cells.seen, rows.cells.x, x), spread)
+
+
+def _moments(values: Tensor, codec: Codec) -> tuple[Tensor, Tensor]:
+    """Mean (n, Dn) of draws (draws, n, Dn) in the table's units, and their standard deviation."""
+    mean, cyclic = values.mean(0), codec.period > 0
+    turn = torch.where(cyclic, codec.period, 1.0)
+    first = torch.where(cyclic, codec.ends[0], 0.0)
+    angle = (values - first) * (2 * math.pi / turn)
+    around = torch.atan2(angle.sin().mean(0), angle.cos().mean(0)) * (turn / (2 * math.pi))
+    mean = torch.where(cyclic, first + around.remainder(turn), mean)
+    apart = values - mean
+    apart = torch.where(cyclic, (apart + turn / 2).remainder(turn) - turn / 2, apart)
+    return mean, apart.square().mean(0).sqrt()
 
 
 def _most_frequent(codes: Tensor) -> tuple[Tensor, Tensor]:

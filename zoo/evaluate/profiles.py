@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from scipy.stats import circmean
 
 from zoo.table.cells import EPOCH, label, labels, numeric_values
 from zoo.table.schema import Column, Schema
@@ -38,11 +41,27 @@ def profiles(frame: pd.DataFrame, cluster: pd.Series, schema: Schema) -> pd.Data
     return pd.DataFrame(lines).sort_values("rows", ascending=False).set_index("cluster")
 
 
+def centre(values: np.ndarray, column: Column) -> float:
+    """Mean of values (n,); where they are cyclic the direction of their mean on the circle: of 23 and 1 hours it is 0,
+    not 12."""
+    if column.period is None:
+        return float(values.mean())
+    first = column.lower or 0.0
+    return float(circmean(values, high=first + column.period, low=first))
+
+
+def beyond(values: Any, where: float, column: Column) -> Any:
+    """How far values lie beyond one, the shorter way round where they are cyclic."""
+    if column.period is None:
+        return values - where
+    return (values - where + column.period / 2) % column.period - column.period / 2
+
+
 def _mean(values: np.ndarray, column: Column) -> float | str | None:
     """Mean of the values there; of days and times as ISO text."""
     if not len(values):
         return None
-    mean = float(values.mean())
+    mean = centre(values, column)
     if column.kind != "time":
         return mean
     return label((EPOCH + pd.Timedelta(days=mean)).round("D" if column.step == 1 else "s"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from zoo.evaluate.profiles import beyond, centre
 from zoo.report.words import moment, quantity
 from zoo.table.cells import labels as level_labels
 from zoo.table.cells import numeric_values
@@ -70,12 +71,16 @@ def _number(series: pd.Series, assigned: np.ndarray, kept: np.ndarray, column: C
     there = ~np.isnan(values)
     if not there.any():
         return _blank(column, len(kept))
-    mean, spread = float(values[there].mean()), float(values[there].std()) or 1.0
+    mean = centre(values[there], column)
+    spread = float(np.sqrt(np.square(beyond(values[there], mean, column)).mean())) or 1.0
     means = [values[there & (assigned == k)] for k in kept]
     show = (lambda v: moment(v, column.step)) if column.kind == "time" else (lambda v: quantity(v, spread))
-    texts = [show(float(v.mean())) if len(v) else "–" for v in means]
-    away = [float(v.mean() - mean) / spread if len(v) else np.nan for v in means]
-    return Line(column.name, column.kind, show(mean), texts, away, _parted(values, assigned, there))
+    texts = [show(centre(v, column)) if len(v) else "–" for v in means]
+    away = [float(beyond(centre(v, column), mean, column)) / spread if len(v) else np.nan for v in means]
+    angle = None if column.period is None else values * (2 * np.pi / column.period)
+    parts = [values] if angle is None else [np.cos(angle), np.sin(angle)]
+    parted = max(_parted(part, assigned, there) for part in parts)
+    return Line(column.name, column.kind, show(mean), texts, away, parted)
 
 
 def _level(series: pd.Series, assigned: np.ndarray, kept: np.ndarray, column: Column) -> Line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
+import shlex
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ def numeric_values(series: pd.Series, column: Column) -> np.ndarray:
     bad = np.isnan(values) & ~_missing(series)
     if bad.any():
         expected = "ISO dates" if column.kind == "time" else "numbers"
-        remedy = f"mend them, declare them missing (--missing {tokens(series, bad)}), or use another kind"
+        named = tokens(series, bad)
+        remedy = f"mend them, declare them missing ({named}), or use another kind" if named else "mend them"
         raise UserError(f"column {column.name!r} is {column.kind} and needs {expected}, not {at(series, bad)}", remedy)
     return values
 
@@ -288,6 +290,7 @@ def at(series: pd.Series, where: np.ndarray, most: int = 3) -> str:
 
 
 def tokens(series: pd.Series, where: np.ndarray, most: int = 3) -> str:
-    """The first distinct cells of a mask, quoted for a shell."""
+    """The flag that declares the first distinct cells of a mask missing, for a shell; empty where it can name none."""
     found = dict.fromkeys(label(value) for value in series[where])
-    return " ".join(f"'{token}'" for token in list(found)[:most])
+    named = ",".join([token for token in found if token.strip() and "," not in token][:most])
+    return "--missing " + (shlex.quote(named) if "'" in named else f"'{named}'") if named else ""

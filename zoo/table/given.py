@@ -56,8 +56,14 @@ def _spread(given: Mapping[Any, Any]) -> dict[Any, list[Any]]:
 
 
 def _check(frame: pd.DataFrame, column: Column) -> None:
-    """Refuse levels to draw at that the model knows nothing of."""
-    unknown = set() if column.is_number else set(labels(frame[column.name]).dropna()) - set(column.levels)
+    """Refuse levels to draw at that the model knows nothing of, and cells that are no number of a number's column."""
+    if column.is_number:
+        try:
+            numeric_values(frame[column.name], column)
+        except UserError as error:
+            raise UserError(error.message, "give one") from None
+        return
+    unknown = set(labels(frame[column.name]).dropna()) - set(column.levels)
     if unknown:
         level = min(unknown)
         raise UserError(f"column {column.name!r} has no level {level!r} to draw at", nearest(level, column.levels))

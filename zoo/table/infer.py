@@ -322,8 +322,9 @@ def _warn_nearly_numeric(cells: Cells, fate: str = "kept as categorical") -> Non
         warnings.warn(f"{message} (--kind '{cells.name}=continuous' changes that)", ZooWarning, stacklevel=5)
     elif share > 0.9:
         message = f"column {cells.name!r} is {share:.1%} numbers, but holds {at(cells.series, bad)}"
-        advice = f"if these mean missing, --missing {tokens(cells.series, bad)}"
-        warnings.warn(f"{message}: {fate}; {advice}", ZooWarning, stacklevel=5)
+        named = tokens(cells.series, bad)
+        advice = f"; if these mean missing, {named}" if named else ""
+        warnings.warn(f"{message}: {fate}{advice}", ZooWarning, stacklevel=5)
 
 
 def _with_something_left(schema: Schema) -> Schema:

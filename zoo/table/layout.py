@@ -66,7 +66,7 @@ def find_layout(
     if not skip:
         width = len(first)
     if len(names) != width:
-        remedy = f"give {width} names, or name the separator (--sep)"
+        remedy = f"give {width} names, one a line, or name the separator (--sep)"
         raise UserError(f"{where} has {width} columns and {len(names)} names", remedy)
     return Layout(sep, names, skip, decimal, quote)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from zoo.errors import UserError, nearest
 
@@ -57,7 +57,7 @@ class Column(BaseModel):
     step: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     lower: float | None = Field(default=None, allow_inf_nan=False)
     upper: float | None = Field(default=None, allow_inf_nan=False)
-    atoms: tuple[float, ...] = ()
+    atoms: tuple[FiniteFloat, ...] = ()
     period: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     transform: Transform = "auto"
     likelihood: Likelihood = "normal"
@@ -105,6 +105,8 @@ class Column(BaseModel):
             raise ValueError(f"column {self.name!r} has lower = {self.lower:g} and upper = {self.upper:g}")
         if self.period is not None and (self.upper is not None or self.transform not in ("auto", "none")):
             raise ValueError(f"column {self.name!r} is cyclic: it takes no `upper` and no transform")
+        if len(set(self.atoms)) != len(self.atoms):
+            raise ValueError(f"column {self.name!r} lists an atom twice")
         for atom in self.atoms:
             if not self.inside(atom):
                 raise ValueError(f"column {self.name!r} has an atom at {atom:g}, outside its ends")
