@@ -327,7 +327,7 @@ def test_telling_rows_from_noise_finds_the_density_and_its_constant(build):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ddpm", "ddim", "flow-matching", "score-vp", "score-ve"])
+@pytest.mark.parametrize("name", ["ddim", "flow-matching", "score-vp", "score-ve"])  # ddim is a fit of ddpm
 def test_every_mode_of_a_ring_is_drawn(name):
     from benchmarks.diffusion import modes
 
