@@ -7,7 +7,8 @@ from torch import Tensor
 
 from zoo.em.data import LEAST_NOISE
 
-ROUNDS = 3
+ROUNDS = 20
+"""In every step of EM: next to a pass over the rows they cost nothing, and three of them end half a nat lower."""
 
 
 def factored(
