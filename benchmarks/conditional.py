@@ -9,7 +9,6 @@ difference from `class-models` is paired over test rows. Writes conditional.json
 from __future__ import annotations
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pandas as pd
 import torch
 
 import zoo
+from benchmarks.kept import Line, keep
 
 READING: dict[str, tuple[str, dict[str, Any], str]] = {  # file, reading, given
     "adult": ("adult-train.csv.gz", {"header": None, "skipinitialspace": True, "na_values": ["?"]}, "14"),
@@ -26,7 +26,6 @@ READING: dict[str, tuple[str, dict[str, Any], str]] = {  # file, reading, given
 }
 MODELS = ("class-models", "cvae", "nsf", "gmm", "maf")
 RESULTS = Path(__file__).parent / "results"
-Line = dict[str, Any]
 
 
 def load(name: str, folder: Path, rows: int | None) -> tuple[pd.DataFrame, str]:
@@ -88,7 +87,6 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     file = asked.output / "conditional.json"
-    lines: list[Line] = json.loads(file.read_text()) if file.exists() else []
     for name in asked.tables:
         frame, given = load(name, asked.data, asked.rows)
         for seed in asked.seeds:
@@ -97,10 +95,7 @@ def main() -> None:
                 print(
                     {key: line[key] for key in ("table", "seed", "model", "value", "difference", "error")}, flush=True
                 )
-            done = {(line["table"], line["model"], line["seed"]) for line in new}
-            lines = [line for line in lines if (line["table"], line["model"], line["seed"]) not in done] + new
-            file.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
-            (asked.output / "conditional.md").write_text(page(lines), encoding="utf-8")
+            keep(file, new, ("table", "model", "seed"), page)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ components. Pixels are continuous columns, those that never change left out. Wri
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from pathlib import Path
@@ -25,10 +24,10 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 import zoo
+from benchmarks.kept import Line, keep
 
 RESULTS = Path(__file__).parent / "results"
 DIGITS, DIM, COMPONENTS = 10, 10, 20
-Line = dict[str, Any]
 
 
 def load(name: str, folder: Path, rows: int | None) -> tuple[pd.DataFrame, np.ndarray]:
@@ -104,7 +103,6 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     file = asked.output / "deep_clusters.json"
-    lines: list[Line] = json.loads(file.read_text()) if file.exists() else []
     for name in asked.tables:
         frame, labels = load(name, asked.data, asked.rows)
         for seed in range(asked.seeds):
@@ -114,10 +112,7 @@ def main() -> None:
                 for method, (found, seconds) in clusters(frame, seed, asked.steps).items()
             ]  # fmt: skip
             print(name, seed, {line["method"]: round(line["ari"], 3) for line in new}, flush=True)
-            done = {(name, line["method"], seed) for line in new}
-            lines = [line for line in lines if (line["table"], line["method"], line["seed"]) not in done] + new
-            file.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
-            (asked.output / "deep_clusters.md").write_text(page(lines), encoding="utf-8")
+            keep(file, new, ("table", "method", "seed"), page)
 
 
 if __name__ == "__main__":

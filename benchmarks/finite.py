@@ -21,12 +21,13 @@ import pandas as pd
 import torch
 
 import zoo
-from zoo.catalogue import built
+from benchmarks.kept import keep
 from zoo.errors import UserError, ZooWarning
 from zoo.evaluate import posterior
 from zoo.evaluate.translation import translated
 from zoo.fitting.choose import fit_recipe
 from zoo.model import Model
+from zoo.reference import built
 from zoo.registry import Registry
 from zoo.table.codec import Codec
 from zoo.table.schema import Schema
@@ -117,11 +118,7 @@ def main() -> None:
             for name in models:
                 found = line(name, table, frame, schemas[table], seed)
                 print(found, flush=True)
-                known = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
-                key = ("model", "table", "seed")
-                known = [other for other in known if any(other[k] != found[k] for k in key)]
-                arguments.output.write_text(json.dumps([*known, found], indent=1) + "\n")
-                arguments.output.with_suffix(".md").write_text(written([*known, found]))
+                keep(arguments.output, [found], ("model", "table", "seed"), written)
 
 
 if __name__ == "__main__":

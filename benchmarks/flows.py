@@ -19,7 +19,6 @@ the mean of the test rows.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 import warnings
@@ -37,6 +36,7 @@ from scipy.special import logsumexp
 
 import zoo
 from benchmarks.density import Parts, dequantised, load, paired
+from benchmarks.kept import Line, keep
 from zoo.registry import Registry, parse_set
 
 ROWS = 20_000
@@ -45,7 +45,6 @@ FLOWS = (
     "linear-flow", "elementwise-flow", "nice", "realnvp", "residual-flow", "multiscale-flow", "glow", "nsf-coupling",
     "maf", "naf", "nsf", "iresnet", "cnf", "flow-mixture",
 )  # fmt: skip
-Line = dict[str, Any]
 
 
 # ---------------------------------------------------------------------------------------------------------- truth
@@ -262,18 +261,12 @@ def tail_line(name: str, model: str, seed: int) -> Line:
 # ----------------------------------------------------------------------------------------------------------- main
 
 
-def keep(lines: list[Line], output: Path | None, what: str) -> None:
-    """Beside the lines of earlier calls, in place of those alike."""
+def said(lines: list[Line], output: Path | None, what: str) -> None:
+    """Printed, and kept in a folder where one is named."""
     for line in lines:
         print(line, flush=True)
-    if output is None:
-        return
-    file = output / f"flows_{what}.json"
-    old: list[Line] = json.loads(file.read_text()) if file.exists() else []
-    names = ("shape", "table", "model", "seed")
-    new = {tuple(line.get(k) for k in names) for line in lines}
-    both = [line for line in old if tuple(line.get(k) for k in names) not in new] + lines
-    file.write_text(json.dumps(both, indent=1) + "\n", encoding="utf-8")
+    if output is not None:
+        keep(output / f"flows_{what}.json", lines, ("shape", "table", "model", "seed"))
 
 
 def main() -> None:
@@ -294,14 +287,14 @@ def main() -> None:
         if asked.what == "truth":
             for shape in asked.shapes.split(","):
                 for model in models or [*FLOWS, "gmm"]:
-                    keep([truth_line(shape, model, seed, settings)], asked.output, "truth")
+                    said([truth_line(shape, model, seed, settings)], asked.output, "truth")
         elif asked.what == "tables":
             for name in asked.tables:
-                keep(table_lines(name, models or ["nsf", "maf"], seed, asked.data, settings), asked.output, "tables")
+                said(table_lines(name, models or ["nsf", "maf"], seed, asked.data, settings), asked.output, "tables")
         else:
             for name in ("t3", "t2", "cauchy"):
                 for model in models or ["gmm", "chain", *FLOWS]:
-                    keep([tail_line(name, model, seed)], asked.output, "tails")
+                    said([tail_line(name, model, seed)], asked.output, "tails")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ behind its start. `passes`: all modes, and at least 0.9 within. A table of the r
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import zoo
+from benchmarks.kept import keep
 from zoo.evaluate import posterior
 from zoo.fitting.choose import fit_recipe
 from zoo.registry import Registry, parse_set
@@ -115,11 +115,7 @@ def main() -> None:
             for table in arguments.tables.split(","):
                 found = line(name, table, seed, dict(map(parse_set, arguments.set)))
                 print({k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()}, flush=True)
-                known = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
-                key = ("model", "table", "seed")
-                known = [other for other in known if any(other[k] != found[k] for k in key)]
-                arguments.output.write_text(json.dumps([*known, found], indent=1) + "\n")
-                arguments.output.with_suffix(".md").write_text(written([*known, found]))
+                keep(arguments.output, [found], ("model", "table", "seed"), written)
 
 
 if __name__ == "__main__":

@@ -165,3 +165,16 @@ def test_no_module_stands_before_a_public_name() -> None:
     """A module that bears the name of a function takes its place in the package once it is imported."""
     names = {module.split(".")[1] for module in MODULES}
     assert not names & set(zoo.__all__)
+
+
+BENCHMARKS = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module("benchmarks." + name)
+"""
+
+
+@pytest.mark.slow
+def test_every_benchmark_can_be_imported() -> None:
+    """What one takes from zoo is still where it looks for it; in a process of its own, since zuko changes switches."""
+    python(BENCHMARKS, *(file.stem for file in sorted((PACKAGE.parent / "benchmarks").glob("[a-z]*.py"))))

@@ -48,6 +48,7 @@ from zoo.options import (
     SyntheticArg,
     TableArg,
     Weight,
+    as_of,
     assignments,
     opened,
 )
@@ -349,8 +350,10 @@ def difference(
     from zoo.estimator import Estimator
 
     second = Estimator.load(other, models_file)
-    check_comparable(Estimator.load(run, models_file), second)  # before the table is read
-    first, frame, stream = opened(run, table, None, models_file, missing, header, columns, sep, query)
+    first = Estimator.load(run, models_file)
+    check_comparable(first, second)  # before the table is read
+    reading = Reading(missing=missing, header=header, columns=columns, sep=sep, query=query)
+    frame, stream = as_of(first, table, reading)
     if stream is not None:
         raise UserError("a difference cannot go with a table that is read part by part", "take a part of it")
     document = differ(first, second, frame).to_json()

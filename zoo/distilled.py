@@ -7,19 +7,18 @@ reverse    KL(student || teacher) = E_student[log p_student(x) - log p_teacher(x
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from zoo.arguments import whole
 from zoo.errors import UserError, quiet
 from zoo.estimator import Estimator
+from zoo.evaluate.likelihood import mean, standard_error
 from zoo.fitting.loop import Progress
 from zoo.fitting.source import Streamed
 from zoo.model import Model
@@ -107,5 +106,4 @@ def _divergence(p: Estimator, q: Estimator, rows: int, seed: int) -> Divergence:
         x = _drawn(p, rows, seed + 1_000_003)
         a, b = p.log_likelihood(x), q.log_likelihood(x)
     difference = a.log_likelihood - b.log_likelihood
-    error = float(difference.std(ddof=1) / math.sqrt(len(difference))) if len(difference) > 1 else math.nan
-    return Divergence(float(np.mean(difference)), error, a.bound == b.bound == "exact")
+    return Divergence(mean(difference), standard_error(difference), a.bound == b.bound == "exact")

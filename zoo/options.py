@@ -165,6 +165,11 @@ def opened(
     check_target(output)
     estimator = Estimator.load(run, models_file)
     reading = Reading(missing=missing, header=header, columns=columns, sep=sep, query=query)
+    return estimator, *as_of(estimator, table, reading)
+
+
+def as_of(estimator: Any, table: str, reading: Reading) -> tuple[Any, Any]:
+    """A table read like that of the fit: in memory, or as the stream that it is read from part by part."""
     stream = reading.streamed(table)
     frame = None if stream is not None else reading.read(table, estimator.reading_, estimator.schema_.names)
-    return estimator, frame, stream
+    return frame, stream

@@ -19,6 +19,7 @@ import pandas as pd
 from zoo.arguments import seed_in, whole
 from zoo.errors import UserError, quiet
 from zoo.estimator import Estimator
+from zoo.evaluate.likelihood import mean, standard_error
 from zoo.fitting.loop import Progress
 from zoo.table.reader import read_table
 
@@ -104,8 +105,8 @@ def recover(
             fresh = _like(truth, frame, judged, start + 1)
             a, b = truth.log_likelihood(fresh), again.log_likelihood(fresh)
         apart = a.log_likelihood - b.log_likelihood
-        losses.append(float(apart.mean()))
-        errors.append(float(apart.std(ddof=1) / math.sqrt(judged)))
+        losses.append(mean(apart))
+        errors.append(standard_error(apart))
         exact = exact and a.bound == b.bound == "exact"
     measure = truth.schema_.measure
     return Recovery(model, len(frame), judged, np.array(losses), np.array(errors), exact, measure)

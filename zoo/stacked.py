@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.errors import UserError
 from zoo.evaluate import posterior
-from zoo.evaluate.likelihood import Scores, score
+from zoo.evaluate.likelihood import Scores, loosest, score
 from zoo.evaluate.stacking import stacked
 from zoo.model import Model
 from zoo.recipe import Recipe
@@ -20,7 +20,6 @@ from zoo.rows.rows import Rows
 from zoo.table.codec import Codec
 from zoo.table.schema import Schema
 
-ORDER = ("exact", "lower", "estimate")
 COUNTS = 0.1
 """Share of a row's density from which a model's weights count in the row's k-hat."""
 
@@ -57,7 +56,7 @@ class Stack(nn.Module):
         return list(self.models)  # type: ignore[arg-type]
 
     def bound(self, complete: bool) -> str:
-        return max((model.bound(complete) for model in self._models), key=ORDER.index)
+        return loosest(model.bound(complete) for model in self._models)
 
     # ---- likelihood
 
@@ -81,7 +80,7 @@ class Stack(nn.Module):
             elbo=stacked(np.stack([one.elbo for one in each]), self.weights),
             monte_carlo=np.sqrt(np.square(share * np.stack([one.monte_carlo for one in each])).sum(0)),
             k_hat=k_hats,
-            bound=max((one.bound for one in each), key=ORDER.index),
+            bound=loosest(one.bound for one in each),
             particles=max(one.particles for one in each),
         )
 

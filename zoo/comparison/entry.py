@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from zoo.estimator import Estimator
-from zoo.evaluate.likelihood import Scores
-
-ORDER = ("exact", "lower", "estimate", "none")
+from zoo.evaluate.likelihood import Scores, loosest
 
 
 @dataclass
@@ -89,7 +87,7 @@ def _joined(parts: Sequence[Scores], judged: Sequence[np.ndarray]) -> Scores:
         elbo=beside("elbo"),
         monte_carlo=beside("monte_carlo"),
         k_hat=np.concatenate([part.k_hat for part in parts]),
-        bound=max((part.bound for part in parts), key=ORDER.index),
+        bound=loosest(part.bound for part in parts),
         particles=min(part.particles for part in parts),
         weight=weight / weight.mean() if weight.sum() > 0 else weight,
     )

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from zoo.comparison.entry import ORDER, Entry
-from zoo.evaluate.likelihood import Scores
-from zoo.evaluate.paired import HALVINGS, Beside, Choice, Paired, beside_best, choice, paired
+from zoo.comparison.entry import Entry
+from zoo.evaluate.likelihood import Scores, loosest
+from zoo.evaluate.paired import HALVINGS, Beside, Choice, Paired, beside_best, both_ways, choice, paired
 from zoo.evaluate.stacking import stacked, stacking_weights
 
 ALPHA = 0.05
@@ -116,7 +116,7 @@ def _stack(
     else:
         return None
     weights = {entry.model: float(w) for entry, w in zip(entries, first, strict=True)}
-    bound = max((one.bound for one, w in zip(numbers, first, strict=True) if w > 0), key=ORDER.index)
+    bound = loosest(one.bound for one, w in zip(numbers, first, strict=True) if w > 0)
     return Stacked(weights, of_stack, paired(of_stack, weight), paired(of_stack - every[0], weight), bound, rows)
 
 
@@ -126,8 +126,7 @@ def _crossed(log_p: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
     halvings = CROSSED if n <= MANY else 1
     out = np.zeros(n)
     for _ in range(halvings):
-        one, other = np.array_split(rng.permutation(n), 2)
-        for weighs, judges in ((one, other), (other, one)):
+        for weighs, judges in both_ways(rng.permutation(n)):
             out[judges] += stacked(log_p[:, judges], stacking_weights(log_p[:, weighs], weight[weighs])) / halvings
     return out
 

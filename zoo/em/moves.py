@@ -16,7 +16,7 @@ AT_ONCE = 4000  # rows on which so many moves are tried; on more, fewer
 WORK = 1 << 26
 """Rows times components times features, of all rounds together: one of them costs as much as the start did."""
 SETTLED = 5e-4
-"""As `FINE`, of the climb that ends the moves: ten times the precision costs a quarter of a fit and gains no digit."""
+"""As `FINE`, of the climb that ends the moves: ten times the precision takes longer and gains thousandths of a nat."""
 
 
 def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tuple[Theta, Tensor]:

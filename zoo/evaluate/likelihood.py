@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ K_HAT_ROWS = 200
 FEWEST_FOR_K_HAT = 25
 K_HAT_GOOD = 0.7
 K_HAT_WORST = 10.0
+ORDER = ("exact", "lower", "estimate", "none")
+"""What a number may be, each claiming less than the one before."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,11 @@ class Scores:
             "monte_carlo_error": self.monte_carlo_error,
             "measure": self.measure,
         }
+
+
+def loosest(bounds: Iterable[Bound]) -> Bound:
+    """What a number is that is put together from several."""
+    return max(bounds, key=ORDER.index)
 
 
 def mean(values: np.ndarray, weight: np.ndarray | None = None) -> float:

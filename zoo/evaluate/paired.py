@@ -189,7 +189,7 @@ def choice(
         return None
     rng, picked, total = np.random.default_rng(seed), np.zeros(models), 0.0
     for _ in range(halvings):
-        for chooses, judges in _both_ways(rng.permutation(n)):
+        for chooses, judges in both_ways(rng.permutation(n)):
             found = [mean(one[chooses], None if weight is None else weight[chooses]) for one in scores]
             pick = int(np.nan_to_num(found, nan=-np.inf).argmax())
             picked[pick] += 1
@@ -197,6 +197,7 @@ def choice(
     return Choice(total / (2 * halvings), picked / (2 * halvings))
 
 
-def _both_ways(order: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def both_ways(order: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Two halves of an order of rows: each to choose by, and the other to judge by."""
     one, other = np.array_split(order, 2)
     return (one, other), (other, one)
