@@ -16,19 +16,17 @@
 # %%
 from __future__ import annotations
 
-import argparse
 import itertools
-import sys
-import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyro.poutine as poutine
 import torch
+from _study import DATA as TABLES
+from _study import Study, listed
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau
@@ -43,22 +41,14 @@ from zoo.model import Model
 from zoo.report.style import DATA, INK, MODEL, MUTED, PAPER, SECOND, styled
 from zoo.scope import scope
 
-NAME = "elbo_against_likelihood"
-HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("analyses").resolve()
+study = Study.asked("elbo_against_likelihood", "How far is the ELBO from the log-likelihood?")
 SEED, HELD_OUT = 0, 0.3
 LADDER = (1, 10, 100, 1000)
 ERRORS = 4  # standard errors within which a rung may stray: there are many rungs
 ROUNDING = 1e-4  # nats: more than the single precision of networks loses in a row, less than anybody cares for
 
-options = argparse.ArgumentParser(description="How far is the ELBO from the log-likelihood?")
-options.add_argument("--quick", action="store_true", help="small models and few steps, for the tests")
-options.add_argument("--output", type=Path, help="folder for the table, figure and conclusion")
-asked = options.parse_args([] if "ipykernel" in sys.modules else None)
-if asked.quick and asked.output is None:
-    options.error("quick numbers do not belong among the results: give --output DIR")
-output: Path = asked.output or HERE / "results"
-particles = 100 if asked.quick else LADDER[-1]
-runs = dict(zip(LADDER, (40, 40, 40, 10) if asked.quick else (100, 100, 100, 20), strict=True))
+particles = 100 if study.quick else LADDER[-1]
+runs = dict(zip(LADDER, (40, 40, 40, 10) if study.quick else (100, 100, 100, 20), strict=True))
 
 
 # %% [markdown]
@@ -70,7 +60,7 @@ runs = dict(zip(LADDER, (40, 40, 40, 10) if asked.quick else (100, 100, 100, 20)
 # %%
 def second_table() -> tuple[str, pd.DataFrame]:
     """Penguins, where the table lies beside this repository; iris, which comes with scikit-learn, where not."""
-    file = HERE.parent.parent / "shared" / "data" / "penguins.csv"
+    file = TABLES / "penguins.csv"
     if not file.is_file():
         return "iris", zoo.example("iris")
     return "penguins", pd.read_csv(file).drop(columns=["rownames", "year"])
@@ -133,8 +123,8 @@ def measure(table_name: str, table: pd.DataFrame) -> tuple[list[Line], dict[str,
     schema, registry = zoo.infer_schema(table), zoo.models()
     fitting, judging = parted(table)
     lines, left_out = [], {}
-    for name in line_up(schema, len(fitting), registry)[0] if asked.quick else LINE_UP:
-        settings = registry[name].small_sets if asked.quick else {}
+    for name in line_up(schema, len(fitting), registry)[0] if study.quick else LINE_UP:
+        settings = registry[name].small_sets if study.quick else {}
         try:
             estimator = zoo.Estimator(name, schema=schema, settings=settings, seed=SEED, device="cpu").fit(fitting)
             model = estimator.model_
@@ -262,11 +252,11 @@ def climb(table: pd.DataFrame) -> Climb:
     numbers = table.select_dtypes("number")
     fitting, judging = parted(numbers)
     common: dict[str, Any] = {"kinds": {"*": "continuous"}, "seed": SEED, "device": "cpu"}
-    small: Mapping[str, Any] = zoo.models()["ppca"].small_sets if asked.quick else {}
+    small: Mapping[str, Any] = zoo.models()["ppca"].small_sets if study.quick else {}
     dims = [dim for dim in (1, 2, 4, 8) if dim < numbers.shape[1]]
     exact = zoo.Estimator("ppca", settings={"program.dim": {"grid": dims}, **small}, **common).fit(fitting)
     dim: Any = exact.model_.program.dim
-    network = {"guide.network": {"use": "mlp", "hidden": [32]}, "fit.steps": 300} if asked.quick else {}
+    network = {"guide.network": {"use": "mlp", "hidden": [32]}, "fit.steps": 300} if study.quick else {}
     settings = {"program.dim": dim, "guide": "encoder", **network}
     encoded = zoo.Estimator("ppca", settings=settings, **common).fit(fitting).model_
     seeds = itertools.count(SEED + 1)
@@ -302,33 +292,15 @@ print("\n" + ladder.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
 
 
 # %%
-@dataclass
-class Conclusion:
-    """Sentences that hold, and the names of those that do not."""
-
-    sentences: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def say(self, holds: bool, sentence: str, name: str, otherwise: str) -> None:
-        if holds:
-            self.sentences.append(sentence)
-        else:
-            self.failures.append(f"{name}: {otherwise}")
-
-
-def listed(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
-
-
 def swapped(of: list[Line]) -> list[tuple[Line, Line]]:
     """Pairs whose first has the higher log-likelihood and the lower ELBO."""
     return [(a, b) for a, b in itertools.combinations(of, 2) if a.log_likelihood > b.log_likelihood and a.elbo < b.elbo]
 
 
-def on_the_gap(conclusion: Conclusion) -> None:
+def on_the_gap() -> None:
     every = [line for of in lines.values() for line in of]
     lowest = min(every, key=lambda x: x.scores.gap)
-    conclusion.say(
+    study.say(
         lowest.scores.gap >= -ROUNDING,
         f"The ELBO is nowhere above the log-likelihood: {len(every)} fits, {len(tables)} tables.",
         "no ELBO above its log-likelihood",
@@ -338,7 +310,7 @@ def on_the_gap(conclusion: Conclusion) -> None:
     if exact:
         loosest = max(exact, key=lambda x: x.spread)
         names = listed(list(dict.fromkeys(line.model for line in exact)))
-        conclusion.say(
+        study.say(
             all(x.spread <= ROUNDING and x.scores.gap == 0 for x in exact),
             f"Exact means no gap: whatever is drawn, the number of a row stays the same to {ROUNDING:g} nats "
             f"({len(exact)} fits, of {names}).",
@@ -353,7 +325,7 @@ def on_the_gap(conclusion: Conclusion) -> None:
             loose = [f"{x.model} on {x.table}" for x in some if (x.scores.worst_k_hat or 0.0) > K_HAT_GOOD]
             trust = f"; k-hat is above {K_HAT_GOOD} for {listed(loose)}, so that gap may be wider" if loose else ""
             still = [f"{x.model} on {x.table}" for x in some if x.spread <= ROUNDING]
-            conclusion.say(
+            study.say(
                 not still,
                 f"Gaps from {words} are {min(gaps):.3f} to {max(gaps):.3f} nats per row, the widest that of "
                 f"{widest.model} on {widest.table}{trust}.",
@@ -362,7 +334,7 @@ def on_the_gap(conclusion: Conclusion) -> None:
             )
 
 
-def on_the_order(conclusion: Conclusion, name: str, of: list[Line]) -> None:
+def on_the_order(name: str, of: list[Line]) -> None:
     tau = float(kendalltau([x.elbo for x in of], [x.log_likelihood for x in of]).statistic)
     pairs = swapped(of)
     agree = not pairs and list(rankings[name]["rank"]) == list(rankings[name]["rank_by_elbo"])
@@ -379,17 +351,15 @@ def on_the_order(conclusion: Conclusion, name: str, of: list[Line]) -> None:
             if told
             else "Models that tie in one do not in the other."
         )
-    conclusion.say(
-        agree == bool(np.isclose(tau, 1)), text, f"orders on {name}", f"tau is {tau:.3f}, {len(pairs)} swaps"
-    )
+    study.say(agree == bool(np.isclose(tau, 1)), text, f"orders on {name}", f"tau is {tau:.3f}, {len(pairs)} swaps")
 
 
-def on_swaps(conclusion: Conclusion) -> None:
+def on_swaps() -> None:
     pairs = [pair for of in lines.values() for pair in swapped(of)]
     if not pairs:
         return
     beyond = [(a, b) for a, b in pairs if a.log_likelihood - b.log_likelihood > a.scores.gap + 4 * ROUNDING]
-    conclusion.say(
+    study.say(
         not beyond,
         f"A swap takes two models that are nearer to each other than the better one's gap, and so it was in each of "
         f"{len(pairs)}: hold the gap against the differences in a ranking before trusting its order by ELBO.",
@@ -397,7 +367,7 @@ def on_swaps(conclusion: Conclusion) -> None:
         listed([f"{a.model} and {b.model} on {a.table}" for a, b in beyond]),
     )
     certain = [f"{b.model} above {a.model} on {a.table}" for a, b in pairs if certainly_apart(a, b)]
-    conclusion.sentences.append(
+    study.sentences.append(
         f"Swaps of models whose log-likelihoods are more than two standard errors apart: {listed(certain) or 'none'}."
     )
 
@@ -407,33 +377,33 @@ def certainly_apart(a: Line, b: Line) -> bool:
     return bool(abs(paired.mean()) > 2 * standard_error(paired))
 
 
-def on_the_climb(conclusion: Conclusion, name: str, c: Climb) -> None:
+def on_the_climb(name: str, c: Climb) -> None:
     below, error = c.exact - c.values, c.errors
     steps = np.diff(c.values) + ERRORS * np.hypot(error[1:], error[:-1])
     low = [rung for rung, b, e in zip(LADDER, below, error, strict=True) if b < -ERRORS * e]
     rungs = [f"{b:z.4f} ({k})" for k, b in zip(LADDER[1:], below[1:], strict=True)]
-    conclusion.say(
+    study.say(
         c.spread <= ROUNDING,
         f"On the numeric columns of {name}, PPCA with {c.dim} latents: with the exact posterior as its guide no draw "
         f"moves a row; fitted so it has {c.direct:.4f} nats per row, fitted with an encoder {c.exact:.4f}.",
         f"the exact guide on {name} has no gap",
         f"draws move a row by {c.spread:.2g} nats",
     )
-    conclusion.say(
+    study.say(
         bool((steps >= 0).all()) and not low,
         f"With the encoder the ELBO is {below[0]:.4f} nats below the exact value. More particles climb to it: "
         f"{listed(rungs)} below, never a step down nor above the exact value by more than {ERRORS} standard errors.",
         f"the ladder on {name} climbs and stays below",
         f"bounds {c.values.round(5).tolist()} ± {error.round(5).tolist()}, exact {c.exact:.5f}",
     )
-    conclusion.say(
+    study.say(
         abs(below[-1]) <= 3 * c.run_errors[-1],
         f"The ladder arrives: {LADDER[-1]} particles end within three standard errors of one run "
         f"({c.run_errors[-1]:.4f} each) of the exact value.",
         f"the ladder on {name} arrives",
         f"{below[-1]:.5f} below the exact value, standard error of one run {c.run_errors[-1]:.5f}",
     )
-    conclusion.say(
+    study.say(
         abs(below[0] - c.kl) <= ERRORS * error[0],
         f"What the ELBO lacks is what theory says, KL(q || posterior): {below[0]:.4f} measured by drawing, "
         f"{c.kl:.4f} in closed form.",
@@ -442,16 +412,14 @@ def on_the_climb(conclusion: Conclusion, name: str, c: Climb) -> None:
     )
 
 
-conclusion = Conclusion()
-on_the_gap(conclusion)
+on_the_gap()
 for name, of in lines.items():
     if len(of) > 1:
-        on_the_order(conclusion, name, of)
-on_swaps(conclusion)
+        on_the_order(name, of)
+on_swaps()
 for name, c in climbs.items():
-    on_the_climb(conclusion, name, c)
-if conclusion.failures:
-    sys.exit("\n".join(["", "These do not hold:", *conclusion.failures]))
+    on_the_climb(name, c)
+study.check()
 
 
 # %% [markdown]
@@ -515,13 +483,7 @@ def draw() -> Figure:
 
 
 # %%
-text = "\n\n".join(textwrap.fill(sentence, 118, break_on_hyphens=False) for sentence in conclusion.sentences)
-output.mkdir(parents=True, exist_ok=True)
 rows = pd.concat([*rankings.values(), ladder], keys=[*["registry"] * len(rankings), "ladder"], names=["part", None])
-rows.reset_index("part").round(6).astype({"rank": "Int64", "rank_by_elbo": "Int64"}).to_csv(
-    output / f"{NAME}.csv", index=False
-)
-(output / f"{NAME}.txt").write_text(text + "\n", encoding="utf-8")
+rows = rows.reset_index("part").round(6).astype({"rank": "Int64", "rank_by_elbo": "Int64"})
 with styled():
-    draw().savefig(output / f"{NAME}.png")
-print(f"\n{text}\n\nwritten to {output}")
+    study.write(rows, draw())
