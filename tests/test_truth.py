@@ -805,6 +805,23 @@ def test_a_correlated_posterior_is_found(guide, build):
     np.testing.assert_allclose(np.cov(u.T), truth, atol=0.2)
 
 
+def test_at_the_posterior_no_draw_moves_the_guide(build):
+    """Its gradient is zero there, not only on average."""
+    frame = pd.DataFrame({"x": [0.2, 0.9, 1.6]})
+    codec = Codec(infer_schema(frame, kinds={"x": "continuous"}))
+    model = build(user("sum", "correlated", "multivariate"), frame, codec=codec)
+    rows, noise = model.rows(frame), 1 + codec.min_scale.item() ** 2
+    covariance = torch.linalg.inv(torch.eye(2) + len(frame) / noise * torch.ones(2, 2, dtype=torch.float64))
+    root = torch.linalg.cholesky(covariance)
+    model.guide.loc.data = covariance.sum(1) * rows.cells.x.sum() / noise
+    model.guide.log_scale.data = root.diagonal().log()
+    model.guide.lower.data = (root / root.diagonal()[:, None]).tril(-1) * 2**0.5
+    for seed in range(3):
+        with scope(seed):
+            gradient = torch.autograd.grad(model.objective.loss(model, rows), list(model.guide.parameters()))
+        assert max(float(g.abs().max()) for g in gradient) < 1e-10
+
+
 def test_more_latents_than_are_correlated_are_independent(build):
     """Each is then as wide as it is given the other: less than its marginal."""
     frame = pd.DataFrame({"x": [0.2, 0.9, 1.6]})

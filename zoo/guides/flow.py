@@ -37,6 +37,9 @@ class Flow(MeanField):
     def posterior(self) -> Any:
         return Moved(self.flow(), self.loc, self.scale)
 
+    def fitted(self) -> Any:
+        return self.posterior()  # a flow held still would have to be inverted for every draw
+
 
 class Moved(TorchDistribution):
     """loc + scale * e, e from a flow over (size,)."""

@@ -86,10 +86,14 @@ class Globals(nn.Module):
         """Begin at these values of the sites; the others stay where they are."""
         self.start = self._unconstrained(values)
 
+    def fitted(self) -> Any:
+        """q as a fit samples it: as it is, or with gradients that are less noisy."""
+        return self.posterior()
+
     # ---- what follows
 
     def forward(self, rows: Rows) -> None:
-        values = self.place(pyro.sample(AUXILIARY, self.posterior())) if self.size else {}
+        values = self.place(pyro.sample(AUXILIARY, self.fitted())) if self.size else {}
         if self.rows is not None:
             self.rows(rows, **values)
 

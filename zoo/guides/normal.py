@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
 from zoo.guides.exact import exact
@@ -51,9 +53,41 @@ class MeanField(Point):
     def posterior(self) -> Any:
         return dist.Normal(self.loc, self.scale).to_event(1)
 
+    def fitted(self) -> Any:
+        still = copy.copy(self)
+        vars(still)["_parameters"] = {name: p.detach() for name, p in self.named_parameters(recurse=False)}
+        return Landing(self.posterior(), still.posterior())
+
+
+class Landing(TorchDistribution):
+    """Draws of q, whose log-density is that of q with its parameters held still.
+
+    The gradient of log q(u) by the parameters themselves is zero on average, and noise: without it the gradient of the
+    ELBO has no variance left where q is the posterior. Roeder, Wu & Duvenaud 2017.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    has_rsample = True
+
+    def __init__(self, q: Any, still: Any):
+        self.q, self.still = q, still
+        super().__init__(q.batch_shape, q.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        return self.q.support
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        u: Tensor = self.q.rsample(sample_shape)
+        return u
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log: Tensor = self.still.log_prob(value)
+        return log
+
 
 class Multivariate(MeanField):
-    """u ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower). Its size is the square of the number of latents.
+    """u ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower / sqrt(size)). As many parameters as latents squared.
 
     most    latents up to which they are correlated; more are independent, as under `normal`
     """
@@ -63,7 +97,7 @@ class Multivariate(MeanField):
         schema: Schema,
         program: nn.Module,
         sites: Sites,
-        most: int = 2000,
+        most: int = 1000,
         guide: RowGuide = exact,
         views: int = VIEWS,
     ):
@@ -75,7 +109,9 @@ class Multivariate(MeanField):
         if not self.lower.numel():
             return super().posterior()
         eye = torch.eye(self.size, dtype=torch.float64, device=self.loc.device)
-        return dist.MultivariateNormal(self.loc, scale_tril=self.scale[:, None] * (eye + self.lower.tril(-1)))
+        # so that a step of the optimiser turns a row of L as far as it moves its scale, however many latents there are
+        lower = self.lower.tril(-1) / self.size**0.5
+        return dist.MultivariateNormal(self.loc, scale_tril=self.scale[:, None] * (eye + lower))
 
 
 class LowRank(MeanField):

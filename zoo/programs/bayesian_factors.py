@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.em import fit as em
 from zoo.errors import UserError
-from zoo.programs import factor
+from zoo.programs import factor, groups
 from zoo.programs.priors import Prior
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
@@ -100,6 +100,8 @@ class BayesianFactors(Prior):
         n, width = len(self.schema.numeric), self.schema.width
         self.base.copy_(torch.cat([marginal.loc[0], marginal.rest[0]]))
         values = {"loc": self.base.cpu().clone()}
+        if self.vary:
+            values |= groups.start(rows, "means", self.base)
         if n < 2:
             return values
         covariance = em.fit(rows, components=1, covariance="full").covariance(0)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import UserError
+from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
 SPREAD = -0.7, 1.0
@@ -32,3 +33,18 @@ def offsets(schema: Schema, name: str, width: int, spreads: int, like: Tensor) -
         unit = torch.zeros(width, dtype=torch.float64, device=like.device)
         offset = pyro.sample(f"{name}_offset", dist.Normal(unit, 1.0).to_event(1))
     return offset * spread
+
+
+def start(rows: Rows, name: str, base: Tensor) -> dict[str, Tensor]:
+    """Where the offsets of predictors of the columns begin, and their spreads, one a predictor: what the numeric cells
+    of each group lie from `base`, on average, with one row that says nothing added to each group."""
+    assert rows.cells is not None
+    n = len(rows.schema.numeric)
+    base, group = base.cpu(), rows.group.cpu()
+    weight = (rows.cells.seen[:, :n].double() * rows.weight[:, None].double()).cpu()
+    zeros = torch.zeros(rows.schema.groups + 1, n, dtype=torch.float64)
+    total = zeros.index_add(0, group, weight * (rows.cells.x[:, :n].double().cpu() - base[:n]))
+    apart = torch.zeros(len(zeros), len(base), dtype=torch.float64)
+    apart[:, :n] = total / (1 + zeros.index_add(0, group, weight))
+    spread = apart[:-1].square().mean(0).sqrt().clamp(0.1, 3.0)
+    return {f"{name}_spread": spread, f"{name}_offset": apart / spread}
