@@ -797,7 +797,7 @@ def test_a_correlated_posterior_is_found(guide, build):
     recipe = user("sum", "correlated", {"use": guide, **({"draws": 500, "warmup": 100} if guide == "nuts" else {})})
     model = build(recipe, frame, codec=codec)
     rows = model.rows(frame)
-    fit(model, rows, settings=FitSettings(steps=1000, learning_rate=0.01 if guide == "flow" else 0.03))
+    fit(model, rows, settings=FitSettings(steps=500 if guide == "flow" else 1000, learning_rate=0.03))
     truth = np.linalg.inv(np.eye(2) + len(frame))
     with torch.no_grad(), scope(0):
         u = torch.stack([model.guide.posterior().sample() for _ in range(4000)]).numpy()
