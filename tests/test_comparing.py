@@ -417,7 +417,7 @@ def test_the_difference_of_two_runs(table: pd.DataFrame, tmp_path: Path) -> None
         ("rough", "gaussian", "--kind", "x=integer"),
         ("given", "mixture", "--set", "components=2", "--given", "kind"),
     ):
-        runs[name] = tmp_path / name
+        runs[name] = tmp_path / ("mixture[components=2]" if name == "one" else name)
         if name == "rough":
             table.assign(x=table["x"].round()).to_csv(tmp_path / "r.csv", index=False)
         source = tmp_path / ("r.csv" if name == "rough" else "t.csv")
@@ -425,6 +425,7 @@ def test_the_difference_of_two_runs(table: pd.DataFrame, tmp_path: Path) -> None
     rows = tmp_path / "t.csv"
     found = worked(command("difference", runs["one"], runs["two"], rows, "--json")).json
     one, two = (Estimator.load(runs[name], device="cpu").score_samples(table) for name in ("one", "two"))
+    assert found["models"] == ["mixture[components=2]", "gaussian"]
     assert found["difference"] == pytest.approx((one - two).mean(), abs=1e-6)
     assert found["difference_se"] == pytest.approx((one - two).std(ddof=1) / math.sqrt(300), rel=1e-4)
     assert found["p"] == pytest.approx(stats.ttest_rel(one, two).pvalue, rel=1e-2, abs=1e-12)

@@ -470,3 +470,9 @@ def test_scores_are_means_by_weight():
     alike = weighted.log_likelihood(frame.assign(w=5.0))
     values = alike.log_likelihood
     assert alike.standard_error == pytest.approx(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def test_scores_without_the_weight_say_so(continuous: pd.DataFrame) -> None:
+    model = quick(weight="w").fit(continuous.assign(w=1.0))
+    with pytest.warns(ZooWarning, match="no column 'w', the weight"):
+        model.score(continuous)

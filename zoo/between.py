@@ -61,7 +61,13 @@ def difference(one: Estimator | str | Path, other: Estimator | str | Path, table
     if len(frame) < 2 or math.isnan(found.standard_error):
         what = f"{len(frame)} row{'s' * (len(frame) != 1)}" if len(frame) < 2 else "a row that is impossible under one"
         raise UserError(f"no standard error of the difference can be had: {what}", "give other rows, or more")
-    return Difference((first.model, second.model), scores, found)
+    return Difference((named(one, first), named(other, second)), scores, found)
+
+
+def named(run: Estimator | str | Path, estimator: Estimator) -> str:
+    """The model; one of a sweep has a folder that says its settings too: gmm[components=5]."""
+    folder = "" if isinstance(run, Estimator) else Path(run).resolve().name
+    return folder if folder.startswith(f"{estimator.model}[") else estimator.model
 
 
 def check_comparable(first: Estimator, second: Estimator) -> None:

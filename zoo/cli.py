@@ -345,7 +345,7 @@ def difference(
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """The paired difference of two finished runs on a table, which should hold rows that neither was fitted on."""
-    from zoo.between import check_comparable
+    from zoo.between import check_comparable, named
     from zoo.between import difference as differ
     from zoo.estimator import Estimator
 
@@ -356,7 +356,7 @@ def difference(
     frame, stream = as_of(first, table, reading)
     if stream is not None:
         raise UserError("a difference cannot go with a table that is read part by part", "take a part of it")
-    document = differ(first, second, frame).to_json()
+    document = differ(first, second, frame).to_json() | {"models": [named(run, first), named(other, second)]}
     for line, path in zip(document["of"], (run, other), strict=True):
         line["run"] = str(path)
     print_json(document) if json_ else print_difference(document)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 
 from zoo import run
 from zoo.arguments import names_in, pairs_in, seconds_in, seed_in, whole
-from zoo.errors import UserError, nearest, quiet
+from zoo.errors import UserError, ZooWarning, nearest, quiet
 from zoo.evaluate import posterior
 from zoo.evaluate.annealed import STEPS
 from zoo.evaluate.calibration import calibrated
@@ -274,6 +275,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         if particles is not None:
             whole(particles, "particles")
         frame = self._read(X)
+        weight = self.schema_.role("weight")
+        if weight is not None and weight.name != WEIGHT and weight.name not in frame:
+            warnings.warn(f"no column {weight.name!r}, the weight: every row counts alike", ZooWarning, stacklevel=2)
         scores = score(self._fitted, self._rows(X, frame), particles, self.seed, seconds)
         names = names_in(given, "given")
         if not names:
