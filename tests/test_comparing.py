@@ -20,6 +20,7 @@ from zoo.between import difference
 from zoo.comparison import Comparison, compare, load_comparison
 from zoo.comparison.entry import Fit
 from zoo.comparison.fits import Fits
+from zoo.comparison.parallel import side_by_side
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
 from zoo.evaluate.paired import beside_best, choice, paired
@@ -457,3 +458,50 @@ def test_a_comparison_and_its_stack_on_the_command_line(table: pd.DataFrame, tmp
     assert "A stack of" in page or len(json.loads((tmp_path / "run" / "comparison.json").read_text())["models"]) < 2
     refused(command("bound", tmp_path / "stack", tmp_path / "t.csv"), "says its number itself")
     assert torch.is_grad_enabled()
+
+
+# ------------------------------------------------------------------------------------------------------- side by side
+
+
+@pytest.mark.slow
+def test_fits_side_by_side_are_those_one_after_another(table: pd.DataFrame) -> None:
+    models = ["gaussian", "vae[dim=1,2]", "nonsense-of-mine"]
+    with pytest.raises(UserError, match="nonsense-of-mine"):
+        compare(table, models, jobs=2)
+    told: list[str] = []
+    alone, beside = (
+        quiet(table, models[:2], jobs=jobs, repeats=2, settings=QUICK | {"fit.steps": 20}, told=told.append)
+        for jobs in (1, 2)
+    )
+    assert sorted(told[: len(told) // 2]) == sorted(told[len(told) // 2 :])
+    for one, other in zip(alone.scored, beside.scored, strict=True):
+        assert one.model == other.model
+        np.testing.assert_allclose(one.every, other.every, rtol=1e-4, atol=1e-4)
+        assert one.estimator is not None
+        assert other.estimator is not None
+        assert other.estimator.score(table) == pytest.approx(one.estimator.score(table), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_costs_its_own_fits() -> None:
+    """And nothing waits for it; warnings come back, deadlines count the fits left to a worker."""
+
+    def one(name: str, deadline: float | None) -> Fit:
+        import os
+        import warnings
+
+        from zoo.comparison.entry import Fit
+        from zoo.errors import ZooWarning
+
+        if name == "bad":
+            os._exit(1)
+        warnings.warn(f"{name} is odd", ZooWarning, stacklevel=1)
+        return Fit(deadline or 0.0)
+
+    jobs = [("a",), ("b",), ("bad",), ("c",), ("d",), ("e",)]
+    with pytest.warns(ZooWarning, match="is odd"):
+        fits = side_by_side(one, jobs, 2, float, lambda job: None)
+    assert "ended without an answer" in fits[2].failure
+    assert sum(bool(fit.failure) for fit in fits) <= 2
+    assert fits[0].seconds == 3.0
+    assert fits[5].failure == ""

@@ -267,6 +267,9 @@ def compare(
     folds: Annotated[
         int, typer.Option("--folds", min=0, max=1000, help="hold out so many parts in turn, so that all rows judge")
     ] = 0,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, max=1000, help="fits at a time (default: one a core if slow)")
+    ] = None,
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
     schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
@@ -300,7 +303,7 @@ def compare(
         result = compare_on(
             frame, found, names, settings=settings, seed=seed, device=device, time_budget=budget,
             models_file=models_file, name=name_of(table), reading=reading.kept(frame), samples=samples,
-            repeats=repeats, folds=folds, told=told,
+            repeats=repeats, folds=folds, jobs=jobs, told=told,
         )  # fmt: skip
     result.check_asked(names)
     result.save(output)

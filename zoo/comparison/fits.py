@@ -6,17 +6,21 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from joblib import cpu_count
 
 from zoo.arguments import pairs_in, seconds_in, seed_in, whole
 from zoo.comparison.entry import Entry, Fit
+from zoo.comparison.parallel import side_by_side
 from zoo.comparison.result import Comparison
 from zoo.comparison.said import BASELINE
 from zoo.errors import UserError, ZooWarning, quiet
 from zoo.estimator import Estimator
+from zoo.fitting.choose import pick_device
 from zoo.line_up import check_request, legal, line_up, with_settings
 from zoo.registry import Registry
 from zoo.sampled import judge_models
@@ -36,8 +40,14 @@ SCORING_SHARE = 0.15  # of a model's own time, for its held-out rows
 WORTH = 1.5  # times what a fit has had that it must get to be done again
 
 MOST = 1001
+SLOW = 10.0
+"""Seconds of fits one after another, after which the rest go side by side: processes take some five to start."""
+MANY_CELLS = 200_000
+"""Cells of a table whose fits go side by side from the first."""
 
 Told = Callable[[str], Any]
+Job = tuple[Asked, int, int]
+"""What is fitted, on which fold, with which seed."""
 
 
 def compare(
@@ -60,6 +70,7 @@ def compare(
     samples: bool = True,
     repeats: int = 1,
     folds: int = 0,
+    jobs: int | None = None,
     told: Told | None = None,
     progress: Any = None,
 ) -> Comparison:
@@ -74,10 +85,11 @@ def compare(
     samples      whether rows are drawn of every model and judged, beside its likelihood and after all fits
     repeats      fits of each model, with seeds seed, seed + 1 ...: how much of a difference is luck of the fit
     folds        so many parts of the rows are held out in turn, so that every row judges; 0 for one part alone
+    jobs         fits at a time, each in a process of its own; None takes one for each core where fits take long
     told         called with a line of text when something starts or ends
     """
     check_request(Registry.load(models_file), models, pairs_in(settings, "settings"))
-    check_counts(repeats, folds, settings)
+    check_counts(repeats, folds, settings, jobs)
     frame = read_table(table)
     _splits(len(frame), folds, seed_in(seed))  # too few rows are refused before their cells are looked at
     asked = {"kinds": kinds, "ignore": ignore, "given": given, "group": group, "weight": weight}
@@ -86,7 +98,7 @@ def compare(
     return compare_on(
         frame, schema, models, settings=settings, seed=seed, device=device, time_budget=time_budget,
         models_file=models_file, name=name, reading=reading, samples=samples, repeats=repeats,
-        folds=folds, told=told, progress=progress,
+        folds=folds, jobs=jobs, told=told, progress=progress,
     )  # fmt: skip
 
 
@@ -105,6 +117,7 @@ def compare_on(
     samples: bool = True,
     repeats: int = 1,
     folds: int = 0,
+    jobs: int | None = None,
     told: Told | None = None,
     progress: Any = None,
 ) -> Comparison:
@@ -112,7 +125,7 @@ def compare_on(
     registry = Registry.load(models_file)
     seed, budget, settings = seed_in(seed), seconds_in(time_budget), pairs_in(settings, "settings")
     asked = check_request(registry, models, settings)
-    check_counts(repeats, folds, settings)
+    check_counts(repeats, folds, settings, jobs)
     splits = _splits(len(frame), folds, seed)
     for parts in splits:
         check_parts(schema, frame, {"fit": parts.train, "choose": parts.validation})
@@ -127,7 +140,7 @@ def compare_on(
     end = None if budget is None else started + FITTING_SHARE * budget
     fits = Fits(frame, schema, splits, seed, {"device": device, "models_file": models_file}, told, progress)
     places = [(fold, seed + r) for r in range(repeats) for fold in range(len(splits))]
-    entries = _all(fits, asked, places, len(splits), end)
+    entries = _all(fits, asked, places, len(splits), end, jobs)
     judged = None
     if samples:
         fitted = {e.model: e.estimator for e in entries if e.estimator}
@@ -143,9 +156,11 @@ def compare_on(
     return result
 
 
-def check_counts(repeats: Any, folds: Any, settings: Mapping[str, Any] | None) -> None:
-    """Refuse repeats and folds that make no sense, before a table is read."""
+def check_counts(repeats: Any, folds: Any, settings: Mapping[str, Any] | None, jobs: Any = None) -> None:
+    """Refuse repeats, folds and jobs that make no sense, before a table is read."""
     whole(repeats, "repeats", 1, MOST)
+    if jobs is not None:
+        whole(jobs, "jobs", 1, MOST)
     if whole(folds, "folds", 0, MOST) == 1:
         raise UserError("folds=1 leaves no row to fit", "give 2 or more, or 0 for one part held out")
     if repeats > 1 and "fit.seed" in (settings or {}):
@@ -157,11 +172,16 @@ def _splits(n: int, folds: int, seed: int) -> list[Split]:
 
 
 def _all(
-    fits: Fits, asked: Sequence[Asked], places: Sequence[tuple[int, int]], folds: int, end: float | None
+    fits: Fits,
+    asked: Sequence[Asked],
+    places: Sequence[tuple[int, int]],
+    folds: int,
+    end: float | None,
+    at_a_time: int | None,
 ) -> list[Entry]:
     """Every model on every fold with every seed, in one budget of time."""
     jobs = [(one, *place) for one in asked for place in places]
-    done = [fits.one(*job, _deadline(end, len(jobs) - i)) for i, job in enumerate(jobs)]
+    done = _done(fits, jobs, end, at_a_time)
     cut = [i for i, fit in enumerate(done) if fit.cut_short]
     for n, i in enumerate(cut):  # what others left of the budget goes to those that had too little
         deadline = _deadline(end, len(cut) - n)
@@ -174,6 +194,20 @@ def _all(
         Entry.of(one.label, [mine[k : k + folds] for k in range(0, many, folds)], judged)
         for one, mine in zip(asked, each, strict=True)
     ]
+
+
+def _done(fits: Fits, jobs: Sequence[Job], end: float | None, at_a_time: int | None) -> list[Fit]:
+    """One after another, until it is worth the start of processes to have them side by side."""
+    done: list[Fit] = []
+    most, began = at_a_time or fits.cores, time.perf_counter()
+    at_once = at_a_time is not None or fits.frame.size >= MANY_CELLS
+    for i, job in enumerate(jobs):
+        workers = min(most, len(jobs) - i)
+        if workers > 1 and (at_once or time.perf_counter() - began > SLOW):
+            one, deadline = fits.without_words().one, partial(_deadline, end)
+            return done + side_by_side(one, jobs[i:], workers, deadline, lambda job: fits.tell(*job))
+        done.append(fits.one(*job, _deadline(end, len(jobs) - i)))
+    return done
 
 
 def _deadline(end: float | None, left: int) -> float | None:
@@ -199,12 +233,27 @@ class Fits:
         self.told, self.progress, self.first = told, progress, first
         self.codecs: dict[int, Codec] = {}
 
-    def one(self, asked: Asked, fold: int, seed: int, deadline: float | None) -> Fit:
-        """Fit and score; a fault is part of what comes back. Only the first fold's and seed's estimator is kept."""
-        where = [f"fold {fold + 1} of {len(self.splits)}"] if len(self.splits) > 1 else []
-        where += [f"seed {seed}"] if seed != self.first or where else []
+    @property
+    def cores(self) -> int:
+        """Fits that there is room for at a time: a GPU has it for one."""
+        return 1 if pick_device(self.options["device"])[0] != "cpu" else cpu_count()
+
+    def without_words(self) -> Fits:
+        """The same, for another process."""
+        return Fits(self.frame, self.schema, self.splits, self.first, self.options)
+
+    def tell(self, asked: Asked, fold: int, seed: int) -> None:
+        where = self._where(fold, seed)
         if self.told:
             self.told(f"{asked.label} ({', '.join(where)})" if where else asked.label)
+
+    def _where(self, fold: int, seed: int) -> list[str]:
+        where = [f"fold {fold + 1} of {len(self.splits)}"] if len(self.splits) > 1 else []
+        return where + ([f"seed {seed}"] if seed != self.first or where else [])
+
+    def one(self, asked: Asked, fold: int, seed: int, deadline: float | None) -> Fit:
+        """Fit and score; a fault is part of what comes back. Only the first fold's and seed's estimator is kept."""
+        self.tell(asked, fold, seed)
         started = time.perf_counter()
         try:
             estimator = Estimator(asked.model, settings=asked.sets, schema=self.schema, seed=seed, **self.options)
@@ -216,7 +265,7 @@ class Fits:
         fit.seconds = time.perf_counter() - started
         if fold or seed != self.first:
             fit.estimator = None
-            fit.failure = f"{', '.join(where)}: {fit.failure}" if fit.failure else ""
+            fit.failure = f"{', '.join(self._where(fold, seed))}: {fit.failure}" if fit.failure else ""
         return fit
 
     def _fitted(self, estimator: Estimator, fold: int, deadline: float | None, started: float) -> Fit:
