@@ -14,7 +14,7 @@
 # %%
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ BETAS = (1.0, 4.0) if study.quick else (0.25, 0.5, 1.0, 2.0, 4.0)
 ANNEALS, COUNTS = ((0.0, 0.25), (1, 5)) if study.quick else ((0.0, 0.025, 0.25), (1, 5, 20))
 WIDE, STEPS = ([16], 100) if study.quick else ([64, 64], 800)
 
+BOTH = ("log_likelihood", "elbo")
 KNOBS: dict[str, list[tuple[float, str, dict[str, Any]]]] = {
     "beta": [(b, "beta-vae", {"objective.beta": b}) for b in BETAS],
     "annealing": [(a, "vae", {"objective.anneal": a}) for a in ANNEALS],
@@ -52,39 +53,14 @@ KNOBS: dict[str, list[tuple[float, str, dict[str, Any]]]] = {
 # %%
 @dataclass
 class Fit:
-    """One fit on the held-out rows. nats: KL(q || p) of each latent, mean over rows; the rest is in `scores`."""
+    """Scores of the held-out rows, and KL(q || p) of each latent, mean over these rows, nats."""
 
-    table: str
-    knob: str
-    value: float
-    seed: int
     scores: Scores
     nats: list[float]
     active: int
 
-    @property
-    def log_likelihood(self) -> float:
-        return self.scores.mean
 
-    @property
-    def gap(self) -> float:
-        return self.scores.gap
-
-    @property
-    def k_hat(self) -> float:
-        """That 95% of the rows lie below."""
-        return self.scores.worst_k_hat or 0.0
-
-    @property
-    def elbo(self) -> float:
-        return float(self.scores.elbo.mean())
-
-    @property
-    def kl(self) -> float:
-        return sum(self.nats)
-
-
-def fitted(name: str, table: pd.DataFrame, knob: str, value: float, model: str, sets: dict[str, Any], seed: int) -> Fit:
+def fitted(table: pd.DataFrame, model: str, sets: dict[str, Any], seed: int) -> Fit:
     order = np.random.default_rng(0).permutation(len(table))
     judging, rest = table.iloc[order[:JUDGED]], table.iloc[order[JUDGED:]]
     networks = {"program.network.hidden": WIDE, "guide.network.hidden": WIDE}
@@ -93,7 +69,7 @@ def fitted(name: str, table: pd.DataFrame, knob: str, value: float, model: str, 
     estimator.fit(rest.sample(min(FITTED, len(rest)), random_state=seed))
     (latent,) = held(estimator.model_, estimator.model_.rows(judging), seed)
     active = len(latent.nats) - len(latent.silent)
-    return Fit(name, knob, value, seed, estimator.log_likelihood(judging, PARTICLES), latent.nats, active)
+    return Fit(estimator.log_likelihood(judging, PARTICLES), latent.nats, active)
 
 
 if study.quick:
@@ -110,15 +86,8 @@ for name, table in tables.items():
         for value, model, sets in values:
             for seed in study.seeds:
                 again = fits.get((name, "beta", 1.0, seed)) if (knob, value) == ("annealing", 0.025) else None
-                one = (
-                    replace(again, knob=knob, value=value)
-                    if again
-                    else fitted(name, table, knob, value, model, sets, seed)
-                )
-                fits[name, knob, value, seed] = one
-                numbers = f"{one.log_likelihood:9.3f} elbo {one.elbo:9.3f} kl {one.kl:6.3f} active {one.active}"
-                print(f"  {name:8} {knob:9} {value:<6g} seed {seed} {numbers}", flush=True)
-places = [(name, seed) for name in tables for seed in study.seeds]
+                fits[name, knob, value, seed] = one = again or fitted(table, model, sets, seed)
+                print(f"  {name:8} {knob:9} {value:<5g} seed {seed} {one.scores.mean:9.3f}", flush=True)
 
 
 # %% [markdown]
@@ -128,9 +97,21 @@ places = [(name, seed) for name in tables for seed in study.seeds]
 
 
 # %%
+numbers = pd.DataFrame(
+    {
+        "log_likelihood": one.scores.mean, "standard_error": one.scores.standard_error, "elbo": one.scores.elbo.mean(),
+        "gap": one.scores.gap, "reconstruction": one.scores.elbo.mean() + sum(one.nats), "kl": sum(one.nats),
+        "active": one.active, "k_hat": one.scores.worst_k_hat, "particles": one.scores.particles,
+    }
+    for one in fits.values()
+)  # fmt: skip
+numbers.index = pd.MultiIndex.from_tuples(fits, names=["table", "knob", "value", "seed"])
+places = [(name, seed) for name in tables for seed in study.seeds]
+
+
 def values_of(what: str, name: str, knob: str, value: float) -> np.ndarray:
     """One number a seed."""
-    return np.array([getattr(fits[name, knob, value, seed], what) for seed in study.seeds], dtype=float)
+    return np.array([numbers.at[(name, knob, value, seed), what] for seed in study.seeds], dtype=float)
 
 
 def difference(name: str, one: tuple[str, float], other: tuple[str, float], what: str = "log_likelihood") -> Paired:
@@ -156,7 +137,7 @@ def over(found: dict[str, Paired]) -> str:
 
 def on_beta() -> None:
     low, high = BETAS[0], BETAS[-1]
-    falls = [bool((np.diff([fits[n, "beta", b, s].kl for b in BETAS]) < 0).all()) for n, s in places]
+    falls = [bool((np.diff([numbers.at[(n, "beta", b, s), "kl"] for b in BETAS]) < 0).all()) for n, s in places]
     parts = [
         f"from {ends('kl', n, 'beta')} nats on {n} (latents in use: {ends('active', n, 'beta', 1)})" for n in tables
     ]
@@ -168,8 +149,8 @@ def on_beta() -> None:
         f"in {tally(falls)}",
     )
     named = []
-    for what in ("elbo", "log_likelihood"):
-        winners = [max(BETAS, key=lambda b, n=n, s=s: getattr(fits[n, "beta", b, s], what)) for n, s in places]
+    for what in reversed(BOTH):
+        winners = [max(BETAS, key=lambda b, n=n, s=s: numbers.at[(n, "beta", b, s), what]) for n, s in places]
         named.append(listed([f"{b:g} ({tally([b == w for w in winners])})" for b in sorted(set(winners))]))
     study.sentences.append(f"The best held-out ELBO is that of beta {named[0]}; the best log-likelihood, {named[1]}.")
     worse = {n: difference(n, ("beta", high), ("beta", 1.0)) for n in tables}
@@ -198,8 +179,8 @@ def on_particles() -> None:
     one, many = ("particles", COUNTS[0]), ("particles", COUNTS[-1])
     density = {n: difference(n, many, one) for n in tables}
     bound = {n: difference(n, many, one, "elbo") for n in tables}
-    better = [fits[n, *many, s].log_likelihood > fits[n, *one, s].log_likelihood for n, s in places]
-    lower = [fits[n, *many, s].elbo < fits[n, *one, s].elbo for n, s in places]
+    change = {w: [numbers.at[(n, *many, s), w] - numbers.at[(n, *one, s), w] for n, s in places] for w in BOTH}
+    better, lower = [d > 0 for d in change["log_likelihood"]], [d < 0 for d in change["elbo"]]
     study.say(
         sum(lower) * 2 > len(lower) and sum(better) * 2 > len(better),
         f"Particles move the two numbers apart: with {COUNTS[-1]} for 1 the log-likelihood is higher in "
@@ -230,12 +211,9 @@ def draw_knob(axes: Axes, name: str, knob: str) -> None:
     """Log-likelihood and ELBO by value of a knob, what lies between them shaded; points are seeds."""
     values = [value for value, *_ in KNOBS[knob]]
     x = np.arange(len(values))
-    each = {
-        "log-likelihood": np.array([[fits[name, knob, v, s].log_likelihood for s in study.seeds] for v in values]),
-        "ELBO": np.array([[fits[name, knob, v, s].elbo for s in study.seeds] for v in values]),
-    }
-    axes.fill_between(x, each["ELBO"].mean(1), each["log-likelihood"].mean(1), color=SECOND, alpha=0.13, lw=0)
-    for (label, y), colour in zip(each.items(), (INK, SECOND), strict=True):
+    of = {what: np.stack([values_of(what, name, knob, v) for v in values]) for what in BOTH}
+    axes.fill_between(x, of["elbo"].mean(1), of["log_likelihood"].mean(1), color=SECOND, alpha=0.13, lw=0)
+    for y, label, colour in zip(of.values(), ("log-likelihood", "ELBO"), (INK, SECOND), strict=True):
         axes.plot(np.repeat(x, y.shape[1]), y.ravel(), "o", ms=3, mec="none", color=colour, alpha=0.5)
         axes.plot(x, y.mean(1), "-o", ms=6, mec=PAPER, lw=1.6, color=colour, label=label)
     parts = [(values_of("kl", name, knob, v).mean(), values_of("active", name, knob, v).mean()) for v in values]
@@ -265,14 +243,5 @@ def draw() -> Figure:
 
 
 # %%
-rows = pd.DataFrame(
-    {
-        "table": one.table, "knob": one.knob, "value": one.value, "seed": one.seed,
-        "log_likelihood": one.log_likelihood, "standard_error": one.scores.standard_error, "elbo": one.elbo,
-        "gap": one.gap, "reconstruction": one.elbo + one.kl, "kl": one.kl, "active": one.active,
-        "k_hat": one.k_hat, "particles": one.scores.particles,
-    }
-    for one in fits.values()
-).round(5)  # fmt: skip
 with styled():
-    study.write(rows, draw())
+    study.write(numbers.round(5).reset_index(), draw())
