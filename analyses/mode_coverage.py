@@ -170,8 +170,8 @@ def on_start() -> None:
     worse = [f"{n} {tally([one.within < one.started for one in of(n)])}" for n in begun]
     study.sentences.append(
         f"Generators that begin as a mixture, with {spread(first, 'started')} of its draws at a mode: {listed(begun)}. "
-        "Coverage is there before the fit, which can keep or lose it; it ended with fewer draws at a mode than it began "
-        f"with in these numbers of fits: {listed(worse)}."
+        "Coverage is there before the fit, which can keep or lose it; it ended with fewer draws at a mode than it "
+        f"began with in these numbers of fits: {listed(worse)}."
     )
 
 
