@@ -64,7 +64,7 @@ def mixed_tables() -> dict[str, pd.DataFrame]:
 def hidden(frame: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     """The table with this share of its cells missing, completely at random."""
     where = np.random.default_rng(seed).random(frame.shape) < share
-    return frame.astype({c: float for c in frame.select_dtypes("number")}).mask(where)
+    return frame.astype(dict.fromkeys(frame.select_dtypes("number"), float)).mask(where)
 
 
 def filled(frame: pd.DataFrame, way: str) -> pd.DataFrame:
