@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -70,3 +72,24 @@ class Study:
 def listed(words: Sequence[str]) -> str:
     """a, b and c"""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def real(file: str, rows: int | None = None, seed: int = 0, **options: Any) -> pd.DataFrame:
+    """A table of `DATA`, or so many rows of it drawn at random, in their order; where there is none, the end.
+
+    Tables without a header have their columns' names in columns.json beside them.
+    """
+    if not (DATA / file).is_file():
+        sys.exit(f"this study reads {file} and looked for it in {DATA}: put it there, or give --quick --output DIR")
+    names = json.loads((DATA / "columns.json").read_text(encoding="utf-8")).get(file)
+    frame = pd.read_csv(DATA / file, names=names, **options)
+    frame = frame.drop(columns=[name for name in frame if name == "rownames"])
+    if rows is not None and rows < len(frame):
+        frame = frame.sample(rows, random_state=seed).sort_index()
+    return frame.reset_index(drop=True)
+
+
+def tally(flags: Sequence[bool]) -> str:
+    """In how many of so many it holds: "all 6", "4 of 6" or "none of 6"."""
+    some, every = sum(map(bool, flags)), len(flags)
+    return f"all {every}" if some == every > 1 else f"{some or 'none'} of {every}"
