@@ -32,7 +32,7 @@ study = Study.asked("svi_against_nuts", "What does a variational posterior lose?
 warnings.simplefilter("ignore")
 ROWS, DRAWS = (40, 50) if study.quick else (100, 300)
 NUTS = {"use": "nuts"} | (
-    {"draws": 8, "warmup": 4, "depth": 2, "chains": 1} if study.quick else {"draws": 160, "warmup": 80}
+    {"draws": 8, "warmup": 4, "depth": 2, "chains": 1} if study.quick else {"draws": 200, "warmup": 100}
 )
 GUIDES = ("map", "normal") if study.quick else ("map", "normal", "low-rank", "multivariate", "flow")
 STEPS: dict[str, Any] = {"fit.steps": 60, "restarts": 2} if study.quick else {}
