@@ -35,7 +35,7 @@ warnings.simplefilter("ignore")
 FITTING, JUDGING, DRAWS = (200, 250, 200) if study.quick else (1000, 2000, 1000)
 LEVEL, CHANCE = 0.05, 0.01
 FOREST = "isolation forest"
-MODELS: dict[str, dict[str, Any]] = {"gmm": {"components": 3 if study.quick else 8, "restarts": 3}}
+MODELS: dict[str, dict[str, Any]] = {"gmm": {"components": 3 if study.quick else {"grid": [1, 3, 8]}, "restarts": 3}}
 if not study.quick:
     need_tables()
     MODELS["nsf"] = {

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What does a variational posterior lose?
 #
-# A Bayesian mixture of two clusters that overlap, fitted to a hundred rows drawn from a known one: by NUTS, whose draws
+# A Bayesian mixture of two clusters that touch, fitted to a hundred rows drawn from a known one: by NUTS, whose draws
 # are the posterior up to their number, and by five guides that are fitted in its place. Beside the sampler's lie the
 # mean of each guide's posterior and the width of its 90% intervals, of the weight, the locations and the scales.
 #
@@ -36,7 +36,7 @@ NUTS = {"use": "nuts"} | (
 )
 GUIDES = ("map", "normal") if study.quick else ("map", "normal", "low-rank", "multivariate", "flow")
 STEPS: dict[str, Any] = {"fit.steps": 60, "restarts": 2} if study.quick else {}
-MEANS, SCALES, WEIGHT = np.array([[-1.2, -0.6], [1.2, 0.6]]), np.array([[0.9, 0.7], [0.7, 1.0]]), 0.6
+MEANS, SCALES, WEIGHT = np.array([[-1.5, -0.8], [1.5, 0.8]]), np.array([[0.9, 0.7], [0.7, 1.0]]), 0.6
 NAMES = ("weight", *[f"{what} {k}{j}" for what in ("location", "scale") for k in "12" for j in "ab"])
 TRUTH = np.concatenate([[WEIGHT], MEANS.ravel(), SCALES.ravel()])
 
