@@ -32,7 +32,7 @@ study = Study.asked("svi_against_nuts", "What does a variational posterior lose?
 warnings.simplefilter("ignore")
 ROWS, DRAWS = (40, 50) if study.quick else (100, 300)
 NUTS = {"use": "nuts"} | (
-    {"draws": 8, "warmup": 4, "depth": 2, "chains": 1} if study.quick else {"draws": 200, "warmup": 100}
+    {"draws": 14, "warmup": 8, "depth": 2, "chains": 1} if study.quick else {"draws": 200, "warmup": 100}
 )
 GUIDES = ("map", "normal") if study.quick else ("map", "normal", "low-rank", "multivariate", "flow")
 STEPS: dict[str, Any] = {"fit.steps": 60, "restarts": 2} if study.quick else {}
@@ -119,7 +119,7 @@ def on_nuts() -> None:
 
 
 def on_the_point() -> None:
-    widest = table.loc[table["guide"] == "map", "width"].max()
+    widest = max(float(np.ptp(kept["map", seed], axis=0).max()) for seed in study.seeds)
     study.say(
         widest < 1e-6,
         "map has no width: it is a point"
@@ -127,7 +127,7 @@ def on_the_point() -> None:
             "." if study.quick else f", {shifts['map'].mean():.2f} of the sampler's standard deviations from its means."
         ),
         "a point has no width",
-        f"its widest interval is {widest:.2g} of the sampler's",
+        f"its draws differ by {widest:.2g}",
     )
 
 
