@@ -146,7 +146,7 @@ def on_the_hard() -> None:
     low = lows.idxmin()
     study.say(
         bool(means.loc["magic04"].max() < means.drop("magic04").max().max()),
-        f"Which is best depends on the table: {listed([f'{winners[name]} on {name}' for name in NAMES])}. The lowest "
+        f"The best by AUC: {listed([f'{winners[name]} on {name}' for name in NAMES])}. The lowest "
         f"AUC of a density is {lows[low]:.3f}, of {low} on {means[low].idxmin()}; the highest of all on the hard "
         f"magic04 is {means.loc['magic04'].max():.3f}.",
         "the hard table is harder than another",
@@ -212,7 +212,7 @@ with styled():
     draw(middle, precision, EVERY, legend=False)
     shares = table.dropna(subset="below").pivot_table(index=["table", "seed"], columns="model", values="below_share")
     draw(right, shares, tuple(MODELS), legend=False)
-    n = table["normal"].mean()
+    n = round(table["normal"].mean())
     right.axvspan(*(binom.ppf(q, n, LEVEL) / n for q in (CHANCE / 2, 1 - CHANCE / 2)), color=DATA, alpha=0.3, lw=0)
     right.axvline(LEVEL, color=INK, lw=0.9)
     right.set_xlim(0)
