@@ -247,3 +247,10 @@ def test_draws_of_the_posterior(continuous):
     assert (np.abs(draws["loc"].std(0) / spread - 1) < 5 / math.sqrt(800)).all()
     with pytest.raises(UserError, match="no posterior"):
         Estimator("gmm", settings={"components": 1}).fit(continuous).posterior()
+
+
+def test_draws_of_a_point(continuous):
+    """Under `map` every draw is the one value."""
+    settings = {"components": 2, "guide": "map", "fit.steps": 5}
+    draws = Estimator("bayesian-gmm", settings=settings, device="cpu").fit(continuous).posterior(3)
+    assert all((values == values[:1]).all() for values in draws.values())

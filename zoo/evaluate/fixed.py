@@ -31,7 +31,7 @@ class Fixed:
         zeros = torch.zeros(rows.n, len(rows.schema.modelled), dtype=torch.float64, device=model.device)
         with torch.no_grad():
             drawn = samples(poutine.trace(guide).get_trace(rows.filled(zeros)))
-        self.values = {site.name: drawn[site.name]["value"] for site in model.sites.globals}
+        self.values = {site.name: drawn[site.name]["value"].detach() for site in model.sites.globals}
         self.program: Any = poutine.condition(model.program, data=self.values)
         self.guide: Any = poutine.condition(model.guide, data=self.values)
         self.sites = dataclasses.replace(model.sites, latents=tuple(s for s in model.sites.latents if s.row))
