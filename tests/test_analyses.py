@@ -40,9 +40,7 @@ def test_listed_with_figure_and_conclusion(study: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
-def test_runs(
-    study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_runs(study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """In this process: its imports are most of what a study in a process of its own would take."""
     monkeypatch.setattr(sys, "argv", [f"{study}.py", "--quick", "--output", str(tmp_path)])
     monkeypatch.syspath_prepend(str(ANALYSES))
