@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Which family has the best density on ten real tables?
 #
-# Ten tables of several kinds (numbers alone, levels alone, both, heavy tails, missing cells), at most 1,500 rows of
+# Ten tables of several kinds (numbers alone, levels alone, both, heavy tails, missing cells), at most 1,000 rows of
 # each; nine families of models by `zoo.compare`, three fits each, ranked by the log-likelihood of the same held-out
 # rows. Who is best how often, and, for those who will fit one model only, who is never far from the best?
 #
@@ -28,7 +28,7 @@ from zoo.evaluate.paired import Paired, paired
 from zoo.report.style import INK, MUTED, SECOND, styled, tint
 
 study = Study.asked("best_density", "Which family has the best density on ten real tables?")
-ROWS = 1500
+ROWS = 1000
 FEWEST_NUMBERS = {"gmm": 2, "nsf": 2, "factor-analysis": 3, "mfa": 3}
 """Numeric columns below which a family is not asked."""
 SMALL = "network.hidden=[64]"

@@ -352,7 +352,7 @@ def test_draws_of_a_real_table_have_its_shapes_and_more_of_its_trends_than_indep
     train, test = frame.iloc[order[:9800]], frame.iloc[order[9800:]]
     found = {}
     for name, settings in (
-        ("ddpm", {"fit.steps": 1000, "program.network.width": 128, "program.walk": 50}),
+        ("ddpm", {"fit.steps": 500, "program.network.width": 128, "program.walk": 50}),
         ("independent", {}),
     ):
         estimator = zoo.Estimator(name, settings=settings, seed=0).fit_parts(train, None, schema)

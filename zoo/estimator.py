@@ -275,10 +275,10 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         if particles is not None:
             whole(particles, "particles")
         frame = self._read(X)
+        scores = score(self._fitted, self._rows(X, frame), particles, self.seed, seconds)
         weight = self.schema_.role("weight")
         if weight is not None and weight.name != WEIGHT and weight.name not in frame:
             warnings.warn(f"no column {weight.name!r}, the weight: every row counts alike", ZooWarning, stacklevel=2)
-        scores = score(self._fitted, self._rows(X, frame), particles, self.seed, seconds)
         names = names_in(given, "given")
         if not names:
             return scores
