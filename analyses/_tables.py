@@ -11,6 +11,7 @@ from _study import DATA
 from sklearn.decomposition import PCA
 
 import zoo
+from zoo.evaluate.likelihood import standard_error
 
 PAIRED = ("s1", "s2", "a1", "a2", "unbalance")
 NAMELESS = ("wheat-seeds", "ecoli", "glass")
@@ -62,7 +63,7 @@ def labelled(name: str, rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]
 def mean_and_error(values: Sequence[float] | np.ndarray | pd.Series) -> tuple[float, float]:
     """Of paired differences: their mean and its standard error."""
     found = np.asarray(values, float)
-    return float(found.mean()), float(found.std(ddof=1) / len(found) ** 0.5)
+    return float(found.mean()), standard_error(found)
 
 
 def told(values: Sequence[float] | np.ndarray | pd.Series, digits: int = 2) -> str:

@@ -22,15 +22,17 @@ from zoo.errors import ZooWarning
 
 READING: dict[str, tuple[str, dict[str, Any]]] = {
     "adult": ("adult-train.csv.gz", {"header": None, "skipinitialspace": True, "na_values": ["?"]}),
+    "loans": ("loans_full_schema.csv.gz", {}),
     "shoppers": ("online_shoppers_intention.csv", {"sep": ";"}),
 }
+TABLES = ("adult", "shoppers")
 RESULTS = Path(__file__).parent / "results"
 Line = dict[str, Any]
 
 
 def load(name: str, folder: Path, rows: int | None) -> pd.DataFrame:
     file, options = READING[name]
-    frame = pd.read_csv(folder / file, **options)
+    frame = pd.read_csv(folder / file, **options).drop(columns="rownames", errors="ignore")
     frame.columns = [str(column) for column in frame.columns]
     return frame if rows is None or rows >= len(frame) else frame.sample(rows, random_state=0)
 
@@ -89,7 +91,7 @@ def _chosen(line: Line) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", default=list(READING))
+    parser.add_argument("tables", nargs="*", default=list(TABLES))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, help="at most so many of a table")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))

@@ -24,7 +24,8 @@ READING: dict[str, tuple[str, dict[str, Any], str]] = {  # file, reading, given
     "housing": ("housing.csv", {}, "ocean_proximity"),
     "shoppers": ("online_shoppers_intention.csv", {"sep": ";"}, "Revenue"),
 }
-MODELS = ("class-models", "cvae", "nsf", "gmm", "maf")
+BESIDE = "class-models"
+MODELS = (BESIDE, "cvae", "nsf", "gmm", "maf")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -36,16 +37,19 @@ def load(name: str, folder: Path, rows: int | None) -> tuple[pd.DataFrame, str]:
     return (frame if rows is None or rows >= len(frame) else frame.sample(rows, random_state=0)), given
 
 
-def measured(name: str, frame: pd.DataFrame, given: str, models: list[str], seed: int) -> list[Line]:
+def measured(
+    name: str, frame: pd.DataFrame, models: list[str], seed: int, beside: str, given: str | tuple[str, ...] = ()
+) -> list[Line]:
+    """Every model on the same rows, and how far it is above the one that it is set beside."""
     compared = zoo.compare(frame, models, given=given, seed=seed, device="cpu", samples=False)
     lines = []
     for entry in compared.scored:
         assert entry.scores is not None
-        difference, error = compared.difference(entry.model, "class-models")
+        difference, error = compared.difference(entry.model, beside)
         lines.append(
-            {"table": name, "given": given, "rows": len(frame), "seed": seed, "model": entry.model,
-             "value": entry.scores.mean, "bound": entry.scores.bound, "difference": difference, "error": error,
-             "seconds": entry.seconds}
+            {"table": name, "rows": len(frame), "columns": len(compared.schema.modelled), "seed": seed,
+             "model": entry.model, "value": entry.scores.mean, "bound": entry.scores.bound,
+             "difference": difference, "error": error, "seconds": entry.seconds}
         )  # fmt: skip
     return lines
 
@@ -90,7 +94,8 @@ def main() -> None:
     for name in asked.tables:
         frame, given = load(name, asked.data, asked.rows)
         for seed in asked.seeds:
-            new = measured(name, frame, given, asked.models.split(","), seed)
+            lines = measured(name, frame, asked.models.split(","), seed, BESIDE, given)
+            new = [{"given": given} | line for line in lines]
             for line in new:
                 print(
                     {key: line[key] for key in ("table", "seed", "model", "value", "difference", "error")}, flush=True

@@ -276,7 +276,7 @@ HEADS = {
 
 
 def page(what: str) -> Callable[[list[Line]], str]:
-    """Means over seeds; in brackets how many seeds, where it is more than one from least to most."""
+    """What makes a page of lines: means over seeds, in brackets the least and the most where there are several."""
     title, said, columns = HEADS[what]
 
     def of(lines: list[Line]) -> str:

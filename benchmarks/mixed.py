@@ -12,43 +12,18 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
-import zoo
+from benchmarks.circuit import load
+from benchmarks.conditional import measured
 from benchmarks.kept import Line, keep
 
-READING: dict[str, tuple[str, dict[str, Any]]] = {
-    "adult": ("adult-train.csv.gz", {"header": None, "skipinitialspace": True, "na_values": ["?"]}),
-    "loans": ("loans_full_schema.csv.gz", {}),
-    "shoppers": ("online_shoppers_intention.csv", {"sep": ";"}),
-}
+TABLES = ("adult", "loans", "shoppers")
 BESIDE = "mixture"
 MODELS = ("chain", "nsf", "vae")
 RESULTS = Path(__file__).parent / "results"
-
-
-def load(name: str, folder: Path, rows: int) -> pd.DataFrame:
-    file, options = READING[name]
-    frame = pd.read_csv(folder / file, **options).drop(columns="rownames", errors="ignore")
-    frame.columns = [str(column) for column in frame.columns]
-    return frame if rows >= len(frame) else frame.sample(rows, random_state=0)
-
-
-def measured(name: str, frame: pd.DataFrame, models: list[str], seed: int) -> list[Line]:
-    compared = zoo.compare(frame, [BESIDE, *models], seed=seed, device="cpu", samples=False)
-    lines = []
-    for entry in compared.scored:
-        assert entry.scores is not None
-        difference, error = compared.difference(entry.model, BESIDE)
-        lines.append(
-            {"table": name, "rows": len(frame), "columns": len(compared.schema.modelled), "seed": seed,
-             "model": entry.model, "value": entry.scores.mean, "bound": entry.scores.bound, "difference": difference,
-             "error": error, "seconds": entry.seconds}
-        )  # fmt: skip
-    return lines
 
 
 def page(lines: list[Line]) -> str:
@@ -75,7 +50,7 @@ def page(lines: list[Line]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", default=list(READING))
+    parser.add_argument("tables", nargs="*", default=list(TABLES))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--models", default=",".join(MODELS))
@@ -87,7 +62,7 @@ def main() -> None:
     for name in asked.tables:
         frame = load(name, asked.data, asked.rows)
         for seed in asked.seeds:
-            new = measured(name, frame, asked.models.split(","), seed)
+            new = measured(name, frame, [BESIDE, *asked.models.split(",")], seed, BESIDE)
             for line in new:
                 print({key: line[key] for key in ("table", "seed", "model", "value", "difference", "error", "seconds")})
             keep(asked.output / "mixed.json", new, ("table", "model", "seed"), page)
