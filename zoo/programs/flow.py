@@ -28,6 +28,9 @@ FLOOR_DF = 1.0
 FAR = 1e15
 """In single precision, squares of numbers further out than this are none; there the floor decides anyway."""
 START_DF = 8.0
+FITTING_SHARE = 1e-30
+"""The floor's share while fitting: with more of it the flow gives up the rows that are hard, as their gradient is gone;
+with none, one row in the far tail would be infinitely bad."""
 
 
 def flow(
@@ -56,7 +59,8 @@ class Flow(nn.Module):
     loc and frame are of the training rows: the Cholesky factor of their covariance, so that correlation is the
     Gaussian's part and shape is the flow's; or, not to `whiten`, the columns' own scales, which leaves columns of a few
     values, or with gaps, as sharp as they are. A share of a thousandth of the density is a multivariate Cauchy of the
-    rows' covariance, so that a row far from all others costs some nats and no more.
+    rows' covariance, so that a row far from all others costs some nats and no more; while fitting its share is next to
+    nothing, so that the flow learns such rows too.
 
     hidden  layers of the chain's network
     hide    share of the rows whose levels are hidden in part from what follows, so that missing ones cost little
@@ -145,7 +149,8 @@ class Numbers(Gaussian):
     def forward(self, context: Tensor) -> FlowDensity:
         df = None if self.log_df is None else 1.0 + self.log_df.clamp(-5, 8).exp().double()
         floor = MultivariateStudentT(self.loc.new_full((), FLOOR_DF), self.loc, self.tril)
-        return FlowDensity(self.flow, context, self.loc, self.frame, floor, df)
+        share = FITTING_SHARE if self.training else TAIL_SHARE
+        return FlowDensity(self.flow, context, self.loc, self.frame, floor, share, df)
 
 
 class Proposal(Gaussian):
@@ -164,7 +169,7 @@ class Proposal(Gaussian):
 
 
 class FlowDensity(TorchDistribution):
-    """(1 - s) flow + s floor, over (n, Dn), s = 0.001.
+    """(1 - share) flow + share floor, over (n, Dn).
 
     flow(context) maps (x - loc) / frame -> u in single precision, frame (Dn, Dn) lower triangular; u has independent
     coordinates, Normal, or t with df (Dn,).
@@ -174,8 +179,18 @@ class FlowDensity(TorchDistribution):
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, flow: Any, context: Tensor, loc: Tensor, frame: Tensor, floor: Any, df: Tensor | None = None):
-        self.flow, self.context, self.loc, self.frame, self.floor, self.df = flow, context, loc, frame, floor, df
+    def __init__(
+        self,
+        flow: Any,
+        context: Tensor,
+        loc: Tensor,
+        frame: Tensor,
+        floor: Any,
+        share: float = TAIL_SHARE,
+        df: Tensor | None = None,
+    ):
+        self.flow, self.context, self.loc, self.frame, self.floor = flow, context, loc, frame, floor
+        self.share, self.df = share, df
         self.transform = flow(context if context.shape[-1] else None)
         super().__init__(torch.Size([len(context)]), loc.shape, validate_args=False)
 
@@ -194,7 +209,7 @@ class FlowDensity(TorchDistribution):
         u, ladj = self.transform.call_and_ladj(white.clamp(-FAR, FAR).float())
         log = self._log_base(u.double()).sum(-1) + ladj - self.frame.diagonal().log().sum()
         floor = self.floor.log_prob(value)
-        return torch.logaddexp(log + math.log1p(-TAIL_SHARE), floor + math.log(TAIL_SHARE))
+        return torch.logaddexp(log + math.log1p(-self.share), floor + math.log(self.share))
 
     def _log_base(self, u: Tensor) -> Tensor:
         if self.df is None:
@@ -208,7 +223,7 @@ class FlowDensity(TorchDistribution):
         if self.df is not None:
             u = u * (self.df / (2 * torch._standard_gamma((self.df / 2).expand(shape)))).sqrt()
         draw = self.loc + self.transform.inv(u.float()).double() @ self.frame.mT
-        pick = torch.rand(shape[0], 1, device=draw.device) < TAIL_SHARE
+        pick = torch.rand(shape[0], 1, device=draw.device) < self.share
         return torch.where(pick, self.floor.sample(torch.Size([shape[0]])), draw)
 
 

@@ -1,0 +1,158 @@
+"""Are the defaults good ones? Each setting of a model changed alone, on tables of many kinds.
+
+    python -m benchmarks.defaults [MODEL ...] [--tables TABLE ...] [--seeds 0 1] [--rows 3000] [--data FOLDER]
+
+At most `--rows` rows of a table, mixed and with missing cells as they come, are split as `zoo compare` splits them.
+Each line is the mean over test rows of log p under the changed setting less that under the defaults (for a VAE the
+importance-weighted bound), in nats a row, with its paired standard error; a page gives them by table, and counts where
+a change is two standard errors better and worse. Writes defaults.json, to which later calls add, and defaults.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import zoo
+from benchmarks.density import paired
+from benchmarks.kept import Line, keep
+from zoo.table.split import split
+
+Settings = dict[str, Any]
+RESULTS = Path(__file__).parent / "results"
+TABLES = {
+    "wine": "winequality-white.csv",
+    "magic": "magic04.data.gz",
+    "housing": "housing.csv",
+    "abalone": "abalone.csv",
+    "student": "student-mat.csv",
+    "claims": "AutoClaims.csv",
+    "credit": "UCI_Credit_Card.csv.gz",
+    "titanic": "titanic.csv",
+}
+DEFAULT = "default"
+
+
+def hidden(*widths: int) -> Settings:
+    return {"program.network.hidden": list(widths), "guide.network.hidden": list(widths)}
+
+
+FITTING: dict[str, Settings] = {
+    "batch 64": {"fit.batch": 64},
+    "batch 1024": {"fit.batch": 1024},
+    "no early stop": {"fit.patience": 0},
+    "patience 5": {"fit.patience": 5},
+}
+CHANGES: dict[str, dict[str, Settings]] = {
+    "vae": {
+        "dim 2": {"program.dim": 2},
+        "dim 4": {"program.dim": 4},
+        "dim 8": {"program.dim": 8},
+        "dim 16": {"program.dim": 16},
+        "rate .001": {"fit.learning_rate": 1e-3},
+        "rate .01": {"fit.learning_rate": 1e-2},
+        "hidden 64": hidden(64, 64),
+        "hidden 256": hidden(256, 256),
+        "one layer": hidden(128),
+        "noise of columns": {"program.noise": "column"},
+        "no annealing": {"objective.anneal": 0.0},
+        "longer": {"fit.steps": 8000},
+        **FITTING,
+    },
+    "nsf": {
+        "rate .002": {"fit.learning_rate": 2e-3},
+        "rate .01": {"fit.learning_rate": 1e-2},
+        "two layers": {"program.flow.layers": 2},
+        "five layers": {"program.flow.layers": 5},
+        "hidden 32": {"program.flow.hidden": [32, 32]},
+        "hidden 128": {"program.flow.hidden": [128, 128]},
+        "longer": {"fit.steps": 10000},
+        **FITTING,
+    },
+}
+
+
+def difference(model: str, changed: Settings, name: str, seed: int, rows: int, data: Path, base: pd.Series) -> Line:
+    started = time.process_time()
+    value = scored(model, changed, name, seed, rows, data)
+    found, error = paired(value.to_numpy(), base.to_numpy())
+    return {"value": float(value.mean()), "difference": found, "error": error,
+            "seconds": time.process_time() - started}  # fmt: skip
+
+
+def scored(model: str, changed: Settings, name: str, seed: int, rows: int, data: Path) -> pd.Series:
+    frame = zoo.read_table(data / TABLES[name])
+    frame = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
+    parts = split(len(frame), seed)
+    train, validation, test = (frame.iloc[part] for part in parts)
+    kept = zoo.Estimator(model, settings=changed, seed=seed, device="cpu").fit_parts(
+        train, validation, zoo.infer_schema(frame)
+    )
+    return pd.Series(kept.score_samples(test))
+
+
+def page(lines: list[Line]) -> str:
+    out = [
+        "# Are the defaults good ones?",
+        "",
+        "Made by `python -m benchmarks.defaults`: a setting changed alone, held-out nats a row above the defaults'",
+        "(mean over seeds), better and worse by more than two standard errors, and processor seconds over theirs.",
+    ]
+    table = pd.DataFrame(lines)
+    for model, all_of in table.groupby("model", sort=False):
+        own = all_of[all_of["change"] == DEFAULT].set_index(["table", "seed"])["seconds"]
+        names = list(dict.fromkeys(all_of["table"]))
+        out += ["", f"## {model}", "", f"| change | {' | '.join(names)} | better | worse | time |"]
+        out += ["|---" * (len(names) + 4) + "|"]
+        for change, some in all_of[all_of["change"] != DEFAULT].groupby("change", sort=False):
+            cells = [cell(some[some["table"] == name]) for name in names]
+            sure = some["difference"].abs() > 2 * some["error"]
+            better, worse = int((sure & (some["difference"] > 0)).sum()), int((sure & (some["difference"] < 0)).sum())
+            ratio = (some.set_index(["table", "seed"])["seconds"] / own).median()
+            out.append(f"| {change} | {' | '.join(cells)} | {better} | {worse} | {ratio:.1f} |")
+    return "\n".join(out) + "\n"
+
+
+def cell(some: pd.DataFrame) -> str:
+    return "" if some.empty else f"{some['difference'].mean():+.2f} ± {some['error'].mean():.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=list(CHANGES))
+    parser.add_argument("--tables", nargs="*", default=list(TABLES))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--changes", help="only these, by comma")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    for model in asked.models:
+        changes = CHANGES[model]
+        for name in asked.tables:
+            for seed in asked.seeds:
+                started = time.process_time()
+                base = scored(model, {}, name, seed, asked.rows, asked.data)
+                own = {"value": float(base.mean()), "difference": 0.0, "error": 0.0,
+                       "seconds": time.process_time() - started}  # fmt: skip
+                about = {"model": model, "table": name, "seed": seed, "rows": asked.rows}
+                keep(asked.output / "defaults.json", [about | {"change": DEFAULT} | own], KEY, page)
+                for change in asked.changes.split(",") if asked.changes else changes:
+                    found = difference(model, changes[change], name, seed, asked.rows, asked.data, base)
+                    print(name, seed, change, {k: round(v, 3) for k, v in found.items()}, flush=True)
+                    keep(asked.output / "defaults.json", [about | {"change": change} | found], KEY, page)
+
+
+KEY = ("model", "table", "seed", "change")
+
+
+if __name__ == "__main__":
+    main()
