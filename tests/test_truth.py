@@ -822,6 +822,41 @@ def test_at_the_posterior_no_draw_moves_the_guide(build):
         assert max(float(g.abs().max()) for g in gradient) < 1e-10
 
 
+def test_a_start_by_curvature_is_the_posterior_of_a_gaussian(build):
+    frame = pd.DataFrame({"x": [0.2, 0.9, 1.6]})
+    codec = Codec(infer_schema(frame, kinds={"x": "continuous"}))
+    model = build(user("sum", "correlated", "multivariate"), frame, codec=codec)
+    rows, noise = model.rows(frame), 1 + codec.min_scale.item() ** 2
+    model.initialise(rows)
+    truth = torch.linalg.inv(torch.eye(2) + len(frame) / noise * torch.ones(2, 2, dtype=torch.float64))
+    torch.testing.assert_close(model.guide.posterior().covariance_matrix.detach(), truth)
+
+
+def ridge(rows):
+    """Two globals, their sum known to a thousandth of what their difference is."""
+    a = pyro.sample("a", dist.Normal(torch.zeros((), dtype=torch.float64), 1.0))
+    b = pyro.sample("b", dist.Normal(torch.zeros((), dtype=torch.float64), 1.0))
+    with rows.plate():
+        rows.observe(torch.stack([a + b, torch.full_like(a, -4.0)]).expand(rows.n, 2))
+
+
+def test_a_posterior_as_narrow_as_a_ridge_is_found(build):
+    """In so few steps that a guide which moves along the axes is still on its way: the sum, and the difference, of
+    which nothing is known but the prior."""
+    frame = pd.DataFrame({"x": np.random.default_rng(0).normal(0.7, 0.02, 200)})
+    codec = Codec(infer_schema(frame, kinds={"x": "continuous"}))
+    model = build(user("ridge", "ridge", "multivariate"), frame, codec=codec)
+    rows, noise = model.rows(frame), math.exp(-8) + codec.min_scale.item() ** 2
+    fit(model, rows, settings=FitSettings(steps=300, learning_rate=0.03))
+    with torch.no_grad(), scope(0):
+        a, b = torch.stack([model.guide.posterior().sample() for _ in range(4000)]).T
+    precision = 0.5 + len(frame) / noise
+    assert (a + b).mean().item() == pytest.approx(rows.cells.x.sum().item() / noise / precision, abs=precision**-0.5)
+    assert (a + b).std().item() == pytest.approx(precision**-0.5, rel=0.1)
+    assert (a - b).mean().item() == pytest.approx(0, abs=0.15)
+    assert (a - b).std().item() == pytest.approx(2**0.5, rel=0.1)
+
+
 def test_more_latents_than_are_correlated_are_independent(build):
     """Each is then as wide as it is given the other: less than its marginal."""
     frame = pd.DataFrame({"x": [0.2, 0.9, 1.6]})

@@ -91,6 +91,8 @@ class Model(nn.Module):
             begun = start(rows)
             if isinstance(begun, Mapping) and hasattr(self.guide, "start_at"):
                 self.guide.start_at(begun)
+            if hasattr(self.guide, "whiten"):
+                self.guide.whiten(self.program, rows)
             if hasattr(self.guide, "draw_posterior"):
                 ended: tuple[str, str] = self.guide.draw_posterior(self.program, rows)
                 return ended

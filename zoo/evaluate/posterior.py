@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from zoo.model import Model
 
 CHUNK = 4096
-PARTICLES = 32
+PARTICLES, FEWEST = 32, 4
+"""Draws of the latents of a row: of all draws of the global latents together, and at each of them."""
 
 
 def cluster_probabilities(model: Model, rows: Rows, seed: int = 0) -> Tensor:
@@ -31,33 +32,39 @@ def cluster_probabilities(model: Model, rows: Rows, seed: int = 0) -> Tensor:
     return averaged(model, rows, seed, _clusters)
 
 
-def averaged(model: Any, rows: Rows, seed: int, function: Callable[[Any, Rows, int], Tensor]) -> Tensor:
-    """`function(view, rows, seed)` (n, ...) over draws of the global latents, each weighed by the density of the row
-    that it gives."""
+def averaged(model: Any, rows: Rows, seed: int, function: Callable[[Any, Rows, int, int], Tensor]) -> Tensor:
+    """`function(view, rows, seed, particles)` (n, ...) over draws of the global latents, each weighed by the density of
+    the row that it gives."""
     every = views(model)
+    k = particles(every)
     if len(every) == 1:
-        return function(every[0], rows, seed)
-    out = torch.stack([function(view, rows, seed + i) for i, view in enumerate(every)])
+        return function(every[0], rows, seed, k)
+    out = torch.stack([function(view, rows, seed + i, k) for i, view in enumerate(every)])
     share = torch.softmax(finite(view_weights(every, rows, seed)), 0)
     return (share.reshape(*share.shape, *(1,) * (out.dim() - 2)) * out).sum(0)
+
+
+def particles(every: list[Any]) -> int:
+    """Draws of the latents of a row at each view."""
+    return max(FEWEST, PARTICLES // len(every))
 
 
 def view_weights(every: list[Any], rows: Rows, seed: int) -> Tensor:
     """Log-density of each row under each view (views, n)."""
 
     def one(view: Any) -> Tensor:
-        k = 1 if view.bound(rows.complete) == "exact" else PARTICLES
+        k = 1 if view.bound(rows.complete) == "exact" else particles(every)
         return by_chunks(lambda part: log_mean(log_weights(view.program, view.guide, part, k).rows), rows, seed, CHUNK)
 
     return torch.stack([one(view) for view in every])
 
 
-def _clusters(model: Any, rows: Rows, seed: int) -> Tensor:
+def _clusters(model: Any, rows: Rows, seed: int, particles: int) -> Tensor:
     if hasattr(model.guide, "clusters"):
         return by_chunks(model.guide.clusters, rows, seed, CHUNK)
 
     def one(part: Rows) -> Tensor:
-        k = 1 if model.bound(part.complete) == "exact" else PARTICLES
+        k = 1 if model.bound(part.complete) == "exact" else particles
         w = log_weights(model.program, model.guide, part, k)
         joint = w.joint.movedim(w.dims["cluster"], 0).flatten(1, -2) if w.joint.dim() > 2 else w.joint[:, None]
         log = finite(joint.logsumexp(1)).reshape(-1, k, part.n)
@@ -65,7 +72,7 @@ def _clusters(model: Any, rows: Rows, seed: int) -> Tensor:
         return (torch.softmax(log, 0) * share).sum(1).T
 
     exact = model.bound(rows.complete) == "exact"
-    return by_chunks(one, rows, seed, CHUNK if exact else CHUNK // PARTICLES, model.program)
+    return by_chunks(one, rows, seed, CHUNK if exact else CHUNK // particles, model.program)
 
 
 def embedding(model: Model, rows: Rows, seed: int = 0) -> Tensor:
@@ -73,7 +80,7 @@ def embedding(model: Model, rows: Rows, seed: int = 0) -> Tensor:
     return averaged(model, rows, seed, _embedding)
 
 
-def _embedding(model: Any, rows: Rows, seed: int) -> Tensor:
+def _embedding(model: Any, rows: Rows, seed: int, particles: int) -> Tensor:
     names = sorted((s.name for s in model.sites.continuous), key=lambda name: (name != "z", name))
     if "z" in names:
         names = ["z"]

@@ -20,6 +20,7 @@ from torch.distributions import biject_to
 
 from zoo.errors import UserError
 from zoo.guides.exact import exact
+from zoo.log_weights import log_weights
 from zoo.rows.rows import Rows
 from zoo.sites import Site, Sites
 from zoo.table.schema import Schema
@@ -75,6 +76,7 @@ class Globals(nn.Module):
         self.size = self.parts[-1].span.stop if self.parts else 0
         self.rows = guide(schema, program, sites) if sites.continuous else None
         self.start = self._unconstrained({})
+        self.at: Tensor | None = None
 
     # ---- what a guide says
 
@@ -93,9 +95,24 @@ class Globals(nn.Module):
     # ---- what follows
 
     def forward(self, rows: Rows) -> None:
-        values = self.place(pyro.sample(AUXILIARY, self.fitted())) if self.size else {}
+        q = self.fitted() if self.at is None else dist.Delta(self.at, event_dim=1)
+        values = self.place(pyro.sample(AUXILIARY, q)) if self.size else {}
         if self.rows is not None:
             self.rows(rows, **values)
+
+    @property
+    def integrates(self) -> bool:
+        """Whether `log_joint` is a function of u alone: no latent of a row is left that has to be drawn."""
+        return self.rows is None or bool(getattr(self.rows, "exact", False))
+
+    def log_joint(self, program: nn.Module, rows: Rows, u: Tensor) -> Tensor:
+        """log p(rows, u), a scalar: by u's own measure, latents of rows integrated out."""
+        self.at = u
+        try:
+            w = log_weights(program, self, rows)
+        finally:
+            self.at = None
+        return (rows.weight * w.rows[0]).sum() + w.globals
 
     def place(self, u: Tensor) -> dict[str, Tensor]:
         """The sites at one u, by name; each carries its part of the density's change of variables."""

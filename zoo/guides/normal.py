@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
@@ -12,12 +13,16 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
+from zoo.guides.curvature import settled
 from zoo.guides.exact import exact
 from zoo.guides.globals import VIEWS, Globals, RowGuide
+from zoo.rows.rows import Rows
 from zoo.sites import Sites
 from zoo.table.schema import Schema
 
 START_SCALE = 0.1
+CURVED, FEW, WIDEST = 500, 2000, 1.0
+"""Most latents whose curvature is taken, of so many rows, and the widest start that it may give."""
 
 
 class Point(Globals):
@@ -87,10 +92,17 @@ class Landing(TorchDistribution):
 
 
 class Multivariate(MeanField):
-    """u ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower / sqrt(size)). As many parameters as latents squared.
+    """u = centre + C v, v ~ Normal(loc, L L'), L = diag(scale) (I + strictly lower / sqrt(size)).
+
+    centre and C are 0 and I, or the start from data and the inverse root of the log posterior's curvature there: a step
+    of the optimiser is then as large in a direction that the table tells of sharply as in one that it leaves open. As
+    many parameters as latents squared.
 
     most    latents up to which they are correlated; more are independent, as under `normal`
     """
+
+    centre: Tensor
+    frame: Tensor
 
     def __init__(
         self,
@@ -104,6 +116,8 @@ class Multivariate(MeanField):
         super().__init__(schema, program, sites, guide, views)
         many = self.size if self.size <= most else 0
         self.lower = nn.Parameter(torch.zeros(many, many, dtype=torch.float64))
+        self.register_buffer("centre", torch.zeros(self.size, dtype=torch.float64))
+        self.register_buffer("frame", torch.eye(many, dtype=torch.float64))
 
     def posterior(self) -> Any:
         if not self.lower.numel():
@@ -111,7 +125,23 @@ class Multivariate(MeanField):
         eye = torch.eye(self.size, dtype=torch.float64, device=self.loc.device)
         # so that a step of the optimiser turns a row of L as far as it moves its scale, however many latents there are
         lower = self.lower.tril(-1) / self.size**0.5
-        return dist.MultivariateNormal(self.loc, scale_tril=self.scale[:, None] * (eye + lower))
+        tril = self.frame @ (self.scale[:, None] * (eye + lower))
+        return dist.MultivariateNormal(self.centre + self.frame @ self.loc, scale_tril=tril)
+
+    def whiten(self, program: nn.Module, rows: Rows) -> None:
+        """Take centre and frame from the log posterior, begun at the start."""
+        if not self.lower.numel() or self.size > CURVED or not self.integrates:
+            return
+        few = rows.take(torch.randperm(rows.n, device=rows.given.device)[:FEW])
+        few = replace(few, weight=few.weight * (rows.weight.sum() / few.weight.sum()))
+        u, curvature = settled(lambda u: self.log_joint(program, few, u), self.start.to(self.loc))
+        values, vectors = torch.linalg.eigh(curvature)
+        # where it bends upwards there is no width to be had of it: as wide as if it bent down as much
+        width = values.abs().clamp_min(WIDEST**-2).rsqrt()
+        self.centre.copy_(u)
+        self.frame.copy_(torch.linalg.cholesky(vectors * width.square() @ vectors.T))
+        self.loc.data.zero_()
+        self.log_scale.data.zero_()
 
 
 class LowRank(MeanField):

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from zoo.errors import UserError
 from zoo.guides.exact import exact
 from zoo.guides.globals import VIEWS, Globals, RowGuide
-from zoo.log_weights import log_weights
 from zoo.rows.rows import Rows
 from zoo.sites import Sites
 from zoo.table.schema import Schema
@@ -48,34 +47,26 @@ class Nuts(Globals):
         super().__init__(schema, program, sites, guide, views)
         if not self.size:
             raise UserError("guide nuts draws global latents, and this program has none", "use another guide")
-        if self.rows is not None and not getattr(self.rows, "exact", False):
+        if not self.integrates:
             names = [site.name for site in sites.continuous]
             what = f"guide nuts cannot integrate the row latents {names} on this table"
             raise UserError(what, "it takes a program whose row latents are summed out or have an exact posterior")
         self.warmup, self.chains, self.depth = warmup, chains, depth
         self.register_buffer("sampled", self.start.repeat(draws, 1))
-        self.sampling: Tensor | None = None
 
     def posterior(self) -> Any:
-        u = self.sampling
-        if u is None:
-            u = self.sampled[torch.randint(len(self.sampled), (), device=self.sampled.device)]
+        u = self.sampled[torch.randint(len(self.sampled), (), device=self.sampled.device)]
         return dist.Delta(u, event_dim=1)
 
     def draw_posterior(self, program: nn.Module, rows: Rows) -> tuple[str, str]:
         """Draw from p(u | rows); returns (the method, how it went)."""
 
         def potential(z: dict[str, Tensor]) -> Tensor:
-            self.sampling = z["u"]
-            w = log_weights(program, self, rows)
-            return -((rows.weight * w.rows[0]).sum() + w.globals)
+            return -self.log_joint(program, rows, z["u"])
 
         each = -(-len(self.sampled) // self.chains)
-        try:
-            with torch.enable_grad():
-                chains = [self._chain(potential, each, rows.until) for _ in range(self.chains)]
-        finally:
-            self.sampling = None
+        with torch.enable_grad():
+            chains = [self._chain(potential, each, rows.until) for _ in range(self.chains)]
         shortest = min(map(len, chains))
         if not shortest:
             raise UserError("the time budget ended before the sampler had a draw", "give it more, or fewer rows")

@@ -41,9 +41,8 @@ class BayesianFactors(Prior):
         vary: bool = False,
     ):
         super().__init__(schema, schema.width, "means" if vary else "")
-        if dim < 1 or dim >= max(2, schema.width):
-            what = f"dim = {dim} latents need more than {dim} columns; this table gives {schema.width}"
-            raise UserError(what, f"set program.dim from 1 to {max(1, schema.width - 1)}")
+        if dim < 1:
+            raise UserError(f"there cannot be dim = {dim} latents", "set program.dim to at least 1")
         self.dim, self.noise, self.vary = dim, noise, vary
 
     def forward(self, rows: Rows) -> Tensor:

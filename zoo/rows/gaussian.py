@@ -27,6 +27,7 @@ SHARED_ROWS = 8
 """Rows that a pattern must have on average for patterns to be taken one by one."""
 PROPOSAL_DF = 10
 """Degrees of freedom of what proposes missing cells: tails that a density's own seldom exceed."""
+BITS = 62
 CHUNK = 1 << 22
 """Numbers in the blocks of one chunk of rows."""
 
@@ -183,10 +184,10 @@ def _parts(seen: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         index = (~seen).to(torch.int8).argsort(dim=-1, descending=True, stable=True)
         yield torch.arange(len(seen), device=seen.device), index, (~seen).gather(-1, index)
         return
-    patterns, owner, count = torch.unique(seen, dim=0, return_inverse=True, return_counts=True)
-    if len(seen) >= SHARED_ROWS * len(patterns):
-        for pattern, rows in zip(patterns, owner.argsort(dim=0, stable=True).split(count.tolist()), strict=True):
-            index = (~pattern).nonzero()[:, 0][None]
+    shared = _alike(seen)
+    if len(seen) >= SHARED_ROWS * len(shared):
+        for rows in shared:
+            index = (~seen[rows[0]]).nonzero()[:, 0][None]
             yield rows, index, torch.ones_like(index, dtype=torch.bool)
         return
     missing = (~seen).sum(-1)
@@ -197,3 +198,13 @@ def _parts(seen: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         rows, order = order[:size], order[size:]
         index = (~seen[rows]).to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :width]
         yield rows, index, torch.arange(width, device=seen.device) < missing[rows, None]
+
+
+def _alike(seen: Tensor) -> list[Tensor]:
+    """Rows of `seen` (n, D) that are the same."""
+    if seen.shape[-1] > BITS:
+        owner, count = torch.unique(seen, dim=0, return_inverse=True, return_counts=True)[1:]
+    else:  # by one whole number a row, which is far quicker to sort
+        number = (seen.long() << torch.arange(seen.shape[-1], device=seen.device)).sum(-1)
+        owner, count = torch.unique(number, return_inverse=True, return_counts=True)[1:]
+    return list(owner.argsort(dim=0, stable=True).split(count.tolist()))
