@@ -13,6 +13,7 @@ thread, and ratios are taken inside a round. Writes results/steps.json and resul
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import time
 import warnings
@@ -203,6 +204,11 @@ def markdown(lines: list[Line]) -> str:
             out.append("| " + " | ".join(cells) + " |")
         out += [f"| {line['case']} | {name} | {why} | | | | |" for name, why in line["failed"].items()]
     out += ["", "Ratios: median of the rounds, in brackets their first and last deciles."]
+    busy = sorted({line["busy"] for line in lines if line.get("busy")})
+    out += [
+        "",
+        f"Measured on {'; '.join(busy)}: above one a core, times and spreads are those of a shared machine.",
+    ] * bool(busy)
     return "\n".join(out) + "\n"
 
 
@@ -211,7 +217,8 @@ def measured(cases: Sequence[str], rounds: int, compile_: bool, output: Path) ->
     machine = f"{platform.machine()}, one thread, torch {torch.__version__}, Pyro {pyro.__version__}, batch {BATCH}"
     lines = []
     for case in cases:
-        lines.append({**measure(case, rounds, compile_), "machine": machine})
+        busy = f"{os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+        lines.append({**measure(case, rounds, compile_), "machine": machine, "busy": busy})
         keep(output / "steps.json", lines[-1:], ("case",), markdown)
         print(markdown(lines[-1:]), flush=True)
     return lines
