@@ -67,8 +67,22 @@ def of_peers(lines: list[Line]) -> Iterator[Line]:
         equal = [line for line in some if line["to equal"] is not None]
         if equal:
             mine, others = ([line[key] for line in equal] for key in ("to equal", "other seconds"))
-            said = f"never in {len(some) - len(equal)} of {len(some)}" if len(equal) < len(some) else ""
+            never = f"never in {len(some) - len(equal)} of {len(some)}" if len(equal) < len(some) else ""
+            said = ", ".join(filter(None, (never, "quick" if quick else "")))
             yield measurement(("to equal density", model, library, "s"), mine, others, said)
+
+
+def of_rows(lines: list[Line]) -> Iterator[Line]:
+    """Models without a density that is compared: seconds to fit, and the C2ST of the rows of both."""
+    judged = [line for line in lines if "c2st" in line]
+    by_ctgan = {(line["seed"], line["quick"]): line for line in judged if line["model"] == "ctgan"}
+    for model, quick in sorted({(line["model"], line["quick"]) for line in judged if line["model"] != "ctgan"}):
+        some = [line for line in judged if (line["model"], line["quick"]) == (model, quick)]
+        others = [by_ctgan[line["seed"], quick] for line in some]
+        mine, other = (float(np.median([line["c2st"] for line in side])) for side in (some, others))
+        said = f"C2ST {mine:.2f} beside {other:.2f}" + (", quick" if quick else "")
+        seconds = ([line["seconds"] for line in side] for side in (some, others))
+        yield measurement(("fit", model, "ctgan", "s"), *seconds, said)
 
 
 def of_scaling(lines: list[Line]) -> Iterator[Line]:
@@ -87,7 +101,7 @@ def gathered(folder: Path) -> list[Line]:
         return lines
 
     out = [each for line in lines_of("steps") for each in of_steps(line)]
-    return [*out, *of_peers(lines_of("peers")), *of_scaling(lines_of("scaling"))]
+    return [*out, *of_peers(lines_of("peers")), *of_rows(lines_of("peers")), *of_scaling(lines_of("scaling"))]
 
 
 def page(lines: list[Line]) -> str:
