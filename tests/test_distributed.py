@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import zoo
+from zoo.cli import main
 from zoo.estimator import Estimator
 from zoo.fitting.distributed import Share
 from zoo.fitting.source import InMemory
@@ -76,6 +78,22 @@ def test_the_parts_of_a_batch_are_the_batch(build):
         assert {part.total for _, part, _ in mine} == {53.0}
     noise = [float(drawn[0]) for part in parts for *_, drawn in part]
     assert len(set(noise)) == len(noise)
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["fit", "gmm", "-", "-o", "run"]])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_several_processes_cannot_do_is_one_line_of_each(arguments, rank, monkeypatch, capsys, tmp_path):
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": str(rank)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["zoo", *arguments, "--json"])
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert said.err.startswith("zoo, process 1: " if rank else "zoo: ")
+    assert "several processes" in said.err
+    assert bool(said.out) == (rank == 0)  # of the document there is one
 
 
 @pytest.mark.slow
