@@ -5,31 +5,31 @@
 A step is a batch of 256 of 4096 rows with 8 columns of floats, its loss and gradient, the gradient's clipping and
 Adam's move. The twins by hand use the same networks, numbers of latents and components and the same types of numbers
 (single precision in networks, double in linear maps and mixtures), torch's fused Adam and nothing of zoo; `twin
-compiled` is `torch.compile` of the twin's loss; `stock` is Pyro's `SVI.step` as it comes. Rounds of steps of all are
-interleaved on one thread, times are those of the thread, and ratios are taken inside a round. Writes
-results/steps.json and results/steps.md.
+compiled` is `torch.compile` of the twin's losses; `stock` is Pyro's `SVI.step`, where Pyro has the algorithm. A
+step of a GAN is a move of each player. Rounds of steps of all are interleaved on one thread, times are those of the
+thread, and ratios are taken inside a round. Writes results/steps.json and results/steps.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
+import os
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyro
-import pyro.distributions as dist
 import torch
-import zuko
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks import twins
+from benchmarks.kept import Line, keep
+from benchmarks.twins import BATCH, COLUMNS, DIM, HIDDEN, MASKED, ROWS, K, Twin
 from zoo.fitting.captured import CapturedStep
 from zoo.fitting.compiled import compiler
 from zoo.fitting.source import InMemory
@@ -41,13 +41,10 @@ from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
 
 RESULTS = Path(__file__).parent / "results"
-ROWS, COLUMNS, BATCH = 4096, 8, 256
 RATE, CLIP = 1e-4, 20.0
 WARM, STEPS = 12, 6  # before the clock starts, and in a round
-HIDDEN, DIM, K = (128, 128), 4, 10
 
 Step = Callable[[Tensor], Any]
-Loss = Callable[[Tensor], Tensor]
 
 
 def table() -> pd.DataFrame:
@@ -56,183 +53,100 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(x, columns=list("abcdefgh"))
 
 
-# ------------------------------------------------------------------------------------------------------------- by hand
-
-
-def mlp(n_in: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(n_in, HIDDEN[0]), nn.SiLU(), nn.Linear(*HIDDEN), nn.SiLU(), nn.Linear(HIDDEN[1], n_out)
-    )
-
-
-def encoded(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    loc, raw = encoder(x.float()).chunk(2, -1)
-    return loc, nn.functional.softplus(raw) + 1e-4
-
-
-def divergence(loc: Tensor, scale: Tensor) -> Tensor:
-    return 0.5 * (scale.square() + loc.square() - 1 - 2 * scale.log()).sum(-1)
-
-
-def log_normal(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    return (-0.5 * ((x - loc) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
-
-
-class Vae(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder, self.decoder = mlp(COLUMNS, 2 * DIM), mlp(DIM, 2 * COLUMNS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        loc, scale = encoded(self.encoder, x)
-        z = loc + scale * torch.randn_like(loc)
-        mean, log_scale = self.decoder(z).double().chunk(2, -1)
-        return -(log_normal(x, mean, log_scale.exp()) - divergence(loc, scale)).mean()
-
-    def model(self, x: Tensor) -> None:
-        pyro.module("decoder", self.decoder)
-        with pyro.plate("rows", len(x)):
-            z = pyro.sample("z", dist.Normal(torch.zeros(DIM), 1.0).to_event(1))
-            mean, log_scale = self.decoder(z).double().chunk(2, -1)
-            pyro.sample("x", dist.Normal(mean, log_scale.exp()).to_event(1), obs=x)
-
-    def guide(self, x: Tensor) -> None:
-        pyro.module("encoder", self.encoder)
-        with pyro.plate("rows", len(x)):
-            loc, scale = encoded(self.encoder, x)
-            pyro.sample("z", dist.Normal(loc, scale).to_event(1))
-
-
-class Ppca(Vae):
-    def __init__(self) -> None:
-        super().__init__()
-        self.decoder = nn.Linear(DIM, COLUMNS).double()
-        self.log_noise = nn.Parameter(torch.zeros((), dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        loc, scale = encoded(self.encoder, x)
-        z = loc + scale * torch.randn_like(loc)
-        likelihood = log_normal(x, self.decoder(z.double()), self.log_noise.exp().expand(COLUMNS))
-        return -(likelihood - divergence(loc, scale)).mean()
-
-    def model(self, x: Tensor) -> None:
-        pyro.module("ppca", self)
-        with pyro.plate("rows", len(x)):
-            z = pyro.sample("z", dist.Normal(torch.zeros(DIM), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(self.decoder(z.double()), self.log_noise.exp()).to_event(1), obs=x)
-
-
-class Gmm(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(K, dtype=torch.float64))
-        self.loc = nn.Parameter(torch.randn(K, COLUMNS, dtype=torch.float64))
-        self.raw = nn.Parameter(torch.zeros(K, COLUMNS, COLUMNS, dtype=torch.float64))
-
-    def tril(self) -> Tensor:
-        return self.raw.tril(-1) + torch.diag_embed(self.raw.diagonal(dim1=-2, dim2=-1).exp())
-
-    def forward(self, x: Tensor) -> Tensor:
-        tril = self.tril()
-        white = torch.linalg.solve_triangular(tril, (x - self.loc[:, None]).mT, upper=False)
-        log_det = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
-        log = -0.5 * white.square().sum(-2) - log_det - 0.5 * COLUMNS * math.log(2 * math.pi)
-        return -(self.logits.log_softmax(0)[:, None] + log).logsumexp(0).mean()
-
-    def model(self, x: Tensor) -> None:
-        pyro.module("gmm", self)
-        with pyro.plate("rows", len(x)):
-            k = pyro.sample("cluster", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
-            pyro.sample("x", dist.MultivariateNormal(self.loc[k], scale_tril=self.tril()[k]), obs=x)
-
-    def guide(self, x: Tensor) -> None:
-        pass
-
-
-class Flow(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.flow = zuko.flows.NSF(COLUMNS, transforms=3, hidden_features=(64, 64), bins=8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return -self.flow().log_prob(x.float()).mean()
-
-    def model(self, x: Tensor) -> None:
-        pyro.module("flow", self.flow)
-        pyro.factor("x", self.flow().log_prob(x.float()).sum())
-
-    def guide(self, x: Tensor) -> None:
-        pass
-
-
 # --------------------------------------------------------------------------------------------------------------- cases
 
 ENCODER = {"use": "encoder", "network": {"use": "mlp", "hidden": list(HIDDEN)}}
 DECODER = {"use": "latent", "dim": DIM}
-CASES: dict[str, tuple[dict[str, Any], type[Any], str]] = {
-    "VAE": (
-        {"program": {**DECODER, "noise": "row", "network": ENCODER["network"]}, "guide": ENCODER},
-        Vae, "TraceMeanField_ELBO",
-    ),
+NETWORK = ENCODER["network"]
+CASES: dict[str, tuple[dict[str, Any], type[Twin]]] = {
+    "VAE": ({"program": {**DECODER, "noise": "row", "network": NETWORK}, "guide": ENCODER}, twins.Vae),
     "PPCA, encoder": (
-        {"program": {**DECODER, "noise": "isotropic", "network": "linear"}, "guide": ENCODER},
-        Ppca, "TraceMeanField_ELBO",
+        {"program": {**DECODER, "noise": "isotropic", "network": "linear"}, "guide": ENCODER}, twins.Ppca,
     ),
-    "GMM": (
-        {"program": {"use": "mixture", "covariance": "full", "components": K, "restarts": 1}}, Gmm, "TraceEnum_ELBO",
+    "GMM": ({"program": {"use": "mixture", "covariance": "full", "components": K, "restarts": 1}}, twins.Gmm),
+    "Bayesian GMM": (
+        {"program": {"use": "bayesian-mixture", "covariance": "full", "components": K, "restarts": 1},
+         "guide": "normal"}, twins.BayesianGmm,
+    ),
+    "VAE, IAF guide": (
+        {"program": {**DECODER, "noise": "row", "network": NETWORK},
+         "guide": {**ENCODER, "flow": {"use": "iaf", "layers": 2, "hidden": list(MASKED)}},
+         "objective": {"use": "elbo", "kl": "sample"}}, twins.Iaf,
     ),
     "spline flow": (
-        {"program": {"use": "spline-flow", "transforms": 3, "hidden": [64, 64], "bins": 8}}, Flow, "Trace_ELBO",
+        {"program": {"use": "flow", "whiten": False,
+                     "flow": {"use": "nsf", "layers": 3, "hidden": list(MASKED), "bins": 8}}}, twins.Flow,
+    ),
+    "GAN": (
+        {"program": {**DECODER, "noise": "row", "network": NETWORK}, "guide": "none",
+         "objective": {"use": "adversarial", "lead": 0.0, "network": NETWORK}}, twins.Gan,
+    ),
+    "DDPM": (
+        {"program": {"use": "diffusion", "marginals": "codec", "hide": 0.0, "network": NETWORK},
+         "objective": "denoising"}, twins.Ddpm,
     ),
 }  # fmt: skip
 
 
-def zoo_step(recipe: Recipe, frame: pd.DataFrame, tier: str) -> Step:
+def zoo_step(recipe: Recipe, frame: pd.DataFrame, tier: str, size: int = BATCH) -> Step:
     model = Model(recipe, Codec.fit(infer_schema(frame), frame))
     rows = model.rows(frame)
     model.initialise(rows)
     model.train()
-    eager = EagerStep(next(iter(model.objective.turns(model))), RATE, CLIP)
-    step = eager if tier == "eager" else CapturedStep(model, eager, tier)
-    batches = InMemory(rows).batches(BATCH, 10**9)  # as a fit takes them
-    return lambda _: step(next(batches)[1])
+    eager = [EagerStep(turn, RATE, CLIP) for turn in model.objective.turns(model)]
+    steps = [each if tier == "eager" else CapturedStep(model, each, tier) for each in eager]
+    batches = InMemory(rows).batches(size, 10**9)  # as a fit takes them
 
-
-def twin(loss: Loss, module: nn.Module, x: Tensor) -> Step:
-    optimiser = torch.optim.Adam(module.parameters(), lr=RATE, fused=True)
-
-    def step(index: Tensor) -> None:
-        optimiser.zero_grad()
-        loss(x[index]).backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)
-        optimiser.step()
+    def step(_: Tensor) -> None:
+        batch = next(batches)[1]
+        for each in steps:
+            each(batch)
+            if each.tier != tier and tier != "compiled":
+                raise RuntimeError(f"was run as {each.tier}: {each.why}")
 
     return step
 
 
-def stock(module: Any, elbo: str, x: Tensor) -> Step:
-    options = {"max_plate_nesting": 1} if elbo == "TraceEnum_ELBO" else {}
-    svi = pyro.infer.SVI(
-        module.model, module.guide, pyro.optim.Adam({"lr": RATE}), getattr(pyro.infer, elbo)(**options)
-    )
+def twin(module: Twin, x: Tensor, compile_: bool = False) -> Step:
+    options = {"lr": RATE, "betas": module.betas, "fused": True}
+    players = [
+        (torch.compile(loss) if compile_ else loss, each, torch.optim.Adam(each, **options))
+        for loss, each in module.players()
+    ]
+
+    def step(index: Tensor) -> None:
+        batch = x[index]
+        for loss, each, optimiser in players:
+            optimiser.zero_grad()
+            loss(batch).backward(inputs=each)
+            torch.nn.utils.clip_grad_norm_(each, CLIP)
+            optimiser.step()
+
+    return step
+
+
+def stock(module: Twin, x: Tensor) -> Step | None:
+    pair = module.stock()
+    if pair is None:
+        return None
+    options = {"max_plate_nesting": 1} if module.elbo == "TraceEnum_ELBO" else {}
+    svi = pyro.infer.SVI(*pair, pyro.optim.Adam({"lr": RATE}), getattr(pyro.infer, module.elbo)(**options))
     return lambda index: svi.step(x[index])
 
 
 def contestants(case: str, compile_: bool) -> dict[str, Step]:
-    document, twin_class, elbo = CASES[case]
+    document, twin_class = CASES[case]
     frame, recipe = table(), Recipe.from_table(case, document)
     tiers = ["eager", "graph", *(["compiled"] if compile_ else [])]
     with scope(0):
         steps = {f"zoo {tier}": zoo_step(recipe, frame, tier) for tier in tiers}
     x = torch.from_numpy(((frame - frame.mean()) / frame.std()).to_numpy())
     torch.manual_seed(0)
-    module = twin_class()
-    steps["twin"] = twin(module, module, x)
+    steps["twin"] = twin(twin_class(), x)
     if compile_:
-        module = twin_class()
-        steps["twin compiled"] = twin(torch.compile(module), module, x)
-    steps["stock"] = stock(twin_class(), elbo, x)
-    return steps
+        steps["twin compiled"] = twin(twin_class(), x, True)
+    by_pyro = stock(twin_class(), x)
+    return steps if by_pyro is None else steps | {"stock": by_pyro}
 
 
 def measure(case: str, rounds: int, compile_: bool) -> dict[str, Any]:
@@ -261,31 +175,53 @@ def measure(case: str, rounds: int, compile_: bool) -> dict[str, Any]:
     return {"case": case, "first_step": first, "failed": failed, "seconds": times}
 
 
-def markdown(results: list[dict[str, Any]], machine: str) -> str:
-    lines = [
-        "# Time of one step", "", f"{machine}. `python -m benchmarks.steps` says what is measured.", "",
+def ratios(line: Line, name: str, to: str) -> np.ndarray:
+    """Of one step's time to another's, round by round."""
+    times: np.ndarray = np.array(line["seconds"][name]) / np.array(line["seconds"][to])
+    return times
+
+
+def shown(values: np.ndarray) -> str:
+    """The median, in brackets the first and the last decile."""
+    low, high = np.quantile(values, [0.1, 0.9])
+    return f"{np.median(values):.2f} ({low:.2f} to {high:.2f})"
+
+
+def markdown(lines: list[Line]) -> str:
+    out = [
+        "# Time of one step", "", f"{lines[-1]['machine']}. `python -m benchmarks.steps` says what is measured.", "",
         "| case | step | ms | ratio to the twin | to the compiled twin | to stock | first step, s |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for result in results:
-        times = {name: np.array(values) for name, values in result["seconds"].items()}
+    for line in sorted(lines, key=lambda line: list(CASES).index(line["case"])):
+        for name, values in line["seconds"].items():
+            cells = [
+                shown(ratios(line, name, to)) if to in line["seconds"] and name != to else "-"
+                for to in ("twin", "twin compiled", "stock")
+            ]
+            first = line["first_step"][name]["seconds"]
+            cells = [line["case"], name, f"{1e3 * np.median(values):.2f}", *cells, f"{first:.1f}"]
+            out.append("| " + " | ".join(cells) + " |")
+        out += [f"| {line['case']} | {name} | {why} | | | | |" for name, why in line["failed"].items()]
+    out += ["", "Ratios: median of the rounds, in brackets their first and last deciles."]
+    busy = sorted({line["busy"] for line in lines if line.get("busy")})
+    out += [
+        "",
+        f"Measured on {'; '.join(busy)}: above one a core, times and spreads are those of a shared machine.",
+    ] * bool(busy)
+    return "\n".join(out) + "\n"
 
-        def ratio(name: str, to: str, times: dict[str, np.ndarray] = times) -> str:
-            if to not in times or name == to:
-                return "-"
-            values = times[name] / times[to]
-            low, high = np.quantile(values, [0.1, 0.9])
-            return f"{np.median(values):.2f} ({low:.2f} to {high:.2f})"
 
-        for name, values in times.items():
-            cells = [ratio(name, to) for to in ("twin", "twin compiled", "stock")]
-            first = result["first_step"][name]["seconds"]
-            lines.append(
-                f"| {result['case']} | {name} | {1e3 * np.median(values):.2f} | {' | '.join(cells)} | {first:.1f} |"
-            )
-        lines += [f"| {result['case']} | {name} | {why} | | | | |" for name, why in result["failed"].items()]
-    lines += ["", "Ratios: median of the rounds, in brackets their first and last deciles."]
-    return "\n".join(lines) + "\n"
+def measured(cases: Sequence[str], rounds: int, compile_: bool, output: Path) -> list[Line]:
+    """A line for each case, kept beside those of earlier calls."""
+    machine = f"{platform.machine()}, one thread, torch {torch.__version__}, Pyro {pyro.__version__}, batch {BATCH}"
+    lines = []
+    for case in cases:
+        busy = f"{os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+        lines.append({**measure(case, rounds, compile_), "machine": machine, "busy": busy})
+        keep(output / "steps.json", lines[-1:], ("case",), markdown)
+        print(markdown(lines[-1:]), flush=True)
+    return lines
 
 
 def main() -> None:
@@ -293,18 +229,12 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--no-compiler", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
+    asked = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    compile_ = not arguments.no_compiler and compiler() is not None
-    machine = f"{platform.machine()}, one thread, torch {torch.__version__}, Pyro {pyro.__version__}, batch {BATCH}"
-    results = []
-    for case in arguments.cases:
-        results.append(measure(case, arguments.rounds, compile_))
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "steps.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
-        (RESULTS / "steps.md").write_text(markdown(results, machine))
-        print(markdown(results[-1:], machine), flush=True)
+    asked.output.mkdir(parents=True, exist_ok=True)
+    measured(asked.cases, asked.rounds, not asked.no_compiler and compiler() is not None, asked.output)
 
 
 if __name__ == "__main__":

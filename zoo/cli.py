@@ -20,6 +20,7 @@ from rich.table import Table as Grid
 from zoo import trust
 from zoo.arguments import seconds_in
 from zoo.errors import UserError, ZooWarning, quiet
+from zoo.launch import first, several
 from zoo.options import (
     Budget,
     Calibrate,
@@ -99,11 +100,13 @@ def _say_version(asked: bool) -> None:
 
 @app.callback()
 def _zoo(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    pass
+    if several() and context.invoked_subcommand != "fit":
+        raise UserError("several processes fit one model together, and do nothing else", "start zoo without torchrun")
 
 
 # ---------------------------------------------------------------- the registry
@@ -196,6 +199,7 @@ def fit(
     """Fit one model: a tenth of the rows (a fifth below 2,000) chooses, another is held out and scored."""
     from zoo.estimator import Estimator
     from zoo.fitting.choose import pick_device
+    from zoo.fitting.distributed import joined
     from zoo.folder import check_free, is_run, new_folder
     from zoo.registry import Registry, parse_set
     from zoo.report.page import write_report
@@ -204,6 +208,8 @@ def fit(
     from zoo.table.stream import SOME
 
     check_free(output)
+    if several() and table == "-":
+        raise UserError("standard input cannot be read by several processes", "name a file that each of them sees")
     wrote = "replaced the run in" if is_run(output) else "wrote"
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget, "--time-budget")
     Registry.load(models_file).recipe(model, settings).check()
@@ -223,8 +229,10 @@ def fit(
     if stream is not None:
         note(f"{stream.rows:,} rows are read part by part; {len(frame):,} of them, drawn at random, say how to start")
         stream = stream.leaving_out(frame.index[[*parts.validation, *parts.test]].to_numpy())
-    with Watch(json_) as told:
+    with joined(chosen), Watch(json_) as told:
         estimator.fit_parts(train, validation, found, progress=told(model), stream=stream)
+    if not first():
+        return
     estimator.reading_ = reading.kept(frame)
     with quiet():  # what is to be said of these cells was said of the whole table
         scores = estimator.log_likelihood(test) if "score" in estimator.model_.verbs else None
@@ -234,7 +242,7 @@ def fit(
         "step_tier_why": done.why, "loss": done.loss, "log_likelihood": scores.mean if scores else None,
         "standard_error": scores.standard_error if scores else None, "bound": scores.bound if scores else "none",
         "measure": found.measure, "stopped": done.stopped, "device": str(chosen),
-        "settings": estimator.chosen_, "warnings": done.notes, "run": str(output),
+        "settings": estimator.chosen_, "processes": done.processes, "warnings": done.notes, "run": str(output),
     }  # fmt: skip
     with new_folder(output) as folder:
         estimator.write(folder, score=scores.to_json() if scores else None, table=name_of(table))
@@ -248,6 +256,7 @@ def fit(
     for text in done.notes:
         note(f"  {text}")
     how = f"{done.tier}: {done.why}" if done.why else done.tier
+    how += f", {done.processes} processes" if done.processes > 1 else ""
     note(f"{done.stopped}; {count_of(done.steps, 'step')} ({how}) in {done.seconds:.1f} s")
     verbs = ", ".join(f"`zoo {verb}`" for verb in estimator.model_.verbs)
     say(sentence(scores.to_json()) if scores else f"no log-likelihood; what this model does: {verbs}")

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from zoo.errors import ZooWarning
+from zoo.launch import first, rank
 
 WIDE = 160  # characters of a line of a table printed into a file or a pipe
 INTERRUPTED = 130  # the exit code of Ctrl-C
@@ -44,13 +45,15 @@ def give(frame: Any, output: Path | None, json_: bool) -> None:
 
 
 def say(thing: Any) -> None:
-    """The result, on standard output; a line of text stays one line."""
-    out.print(thing, highlight=False, **as_it_is(thing))  # type: ignore[arg-type]
+    """The result, on standard output; a line of text stays one line. Of several processes the first one speaks."""
+    if first():
+        out.print(thing, highlight=False, **as_it_is(thing))  # type: ignore[arg-type]
 
 
 def note(thing: Any) -> None:
     """What is said beside the result, on standard error."""
-    err.print(thing, highlight=False, **as_it_is(thing))  # type: ignore[arg-type]
+    if first():
+        err.print(thing, highlight=False, **as_it_is(thing))  # type: ignore[arg-type]
 
 
 def as_it_is(thing: Any) -> dict[str, bool]:
@@ -60,7 +63,8 @@ def as_it_is(thing: Any) -> dict[str, bool]:
 def print_json(document: Any) -> None:
     from zoo.run import to_json
 
-    print(to_json(document))
+    if first():
+        print(to_json(document))
 
 
 def count_of(number: int, thing: str) -> str:
@@ -293,7 +297,7 @@ class Watch:
     def __init__(self, silent: bool):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.on = err.is_terminal and not silent
+        self.on = err.is_terminal and not silent and first()
         columns = [
             TextColumn("{task.description}"),
             BarColumn(),
@@ -337,15 +341,16 @@ def usage(error: Any) -> str:
 
 
 def give_up(text: str, remedy: str | None = None, code: int = 2) -> NoReturn:
-    if "--json" in sys.argv:
+    if "--json" in sys.argv and first():
         print(json.dumps({"error": " ".join(text.split()), "remedy": remedy}, indent=2, ensure_ascii=False))
     text = f"{text}; {remedy}" if remedy else text
-    err.print(f"[bold red]zoo:[/] {escaped(' '.join(text.split()))}", highlight=False, soft_wrap=True)
+    who = f"zoo, process {rank()}:" if rank() else "zoo:"
+    err.print(f"[bold red]{who}[/] {escaped(' '.join(text.split()))}", highlight=False, soft_wrap=True)
     sys.exit(code)
 
 
 def show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
-    if issubclass(category, ZooWarning) or "--debug" in sys.argv:
+    if first() and (issubclass(category, ZooWarning) or "--debug" in sys.argv):
         err.print(f"[yellow]note:[/] {escaped(str(message))}", highlight=False, soft_wrap=True)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 
 from zoo.fitting.compiled import Launch, Run, compiled, compiler
 from zoo.fitting.settings import FitSettings
-from zoo.fitting.step import EagerStep, Step, gradient
+from zoo.fitting.step import EagerStep, Step
 from zoo.fitting.tape import Unwritable, bound, written
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
@@ -76,7 +76,7 @@ class CapturedStep:
 
     def __init__(self, model: Model, eager: EagerStep, asked: str = "graph", compiles: bool = False):
         self.asked, self.compiles = asked, compiles
-        self.model, self.turn, self.clip, self.adam = model, eager.turn, eager.clip, eager.adam
+        self.model, self.eager, self.turn, self.adam = model, eager, eager.turn, eager.adam
         self.why = ""
         self.modules = [
             m for part in (model.program, model.guide, model.heads, model.objective) for m in part.modules()
@@ -97,9 +97,7 @@ class CapturedStep:
             out = self._replayed(graph, key, rows)
             if out is not None:
                 return out[0], out[1]
-        out = self._python(rows)
-        self._move(out)
-        return out[0], out[1]
+        return self.eager(rows)
 
     @property
     def tier(self) -> str:
@@ -119,14 +117,8 @@ class CapturedStep:
         """The first shape is captured at once, another when it has come as often as pays for it."""
         return len(self.graphs) < SHAPES and (not self.graphs or self.met[key] >= WORTH)
 
-    def _python(self, rows: Rows) -> list[Tensor]:
-        return gradient(self.turn, rows, self.clip)
-
     def _inputs(self, rows: Rows) -> list[Tensor]:
         return [*self.state, *_tensors(rows)]
-
-    def _move(self, out: list[Tensor]) -> None:
-        self.adam(out[0], out[1], out[2:])
 
     def _replayed(self, graph: Graph, key: Any, rows: Rows) -> list[Tensor] | None:
         """The step by its graph; None, the step not taken and the graph not used again, where it does not hold."""
@@ -140,9 +132,7 @@ class CapturedStep:
             except Exception as error:
                 self._give_up(error)
             else:
-                if not graph.moves:
-                    self._move(out)
-                return out
+                return out if graph.moves else self.eager.move(out, rows.n)
         self.graphs[key] = None
         return None
 
@@ -152,7 +142,7 @@ class CapturedStep:
         buffers = [id(t) for t in self.model.buffers()]
         try:
             with self._untouched():
-                module = written(lambda: self._python(rows), self._inputs(rows))
+                module = written(lambda: self.eager.gradient(rows), self._inputs(rows))
             if [id(t) for t in self.model.buffers()] != buffers:
                 raise Unwritable("a buffer is replaced by another one, not changed in place")
             quick = bound(module)
@@ -173,12 +163,14 @@ class CapturedStep:
         try:
             with self._untouched():
                 if tier == "cuda graph":
-                    run: Run = Launch(graph.run, self._move, self._inputs(rows), len(self.state))
+                    # gradients that are summed over processes come out of the recording, and are moved by after it
+                    move = (lambda out: self.eager.move(out, rows.n)) if self.eager.alone else None
+                    run: Run = Launch(graph.run, move, self._inputs(rows), len(self.state))
                 elif compiler() is None:
                     raise Unwritable("no C++ compiler was found")
                 else:
                     run = compiled(graph.module, self._inputs(rows))
-            faster = replace(graph, run=run, tier=tier, moves=tier == "cuda graph")
+            faster = replace(graph, run=run, tier=tier, moves=tier == "cuda graph" and self.eager.alone)
             if self._holds(faster, rows):
                 return faster
         except Exception as error:
@@ -193,7 +185,7 @@ class CapturedStep:
         """Whether graph and Python agree under one seed, at two places near the parameters."""
         try:
             for seed in range(2):
-                expected = self._after(self._python, seed, rows)
+                expected = self._after(self.eager.gradient, seed, rows)
                 found = self._after(lambda r: graph.run(self._inputs(r)), seed, rows)
                 if not _alike(expected, found, TOLERANCE[graph.tier]):
                     raise Unwritable(OTHERWISE[graph.tier])

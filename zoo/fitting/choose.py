@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo.errors import UserError
 from zoo.evaluate.likelihood import score
+from zoo.fitting.distributed import agree, told
 from zoo.fitting.loop import Fitted, Progress, fit, validation_score
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import Source
@@ -98,7 +99,7 @@ def fit_recipe(
             best, kept, worse = value, (candidate, model, fitted), 0
         else:
             worse += 1
-        if worse >= WORSE_IN_A_ROW or (deadline is not None and time.perf_counter() > deadline):
+        if worse >= WORSE_IN_A_ROW or _is_over(deadline):
             break
     if kept is None:
         assert failure is not None
@@ -146,7 +147,7 @@ def _crossed(
         choices.append({"settings": settings, "validation": mean, "chosen": False})
         values.append(value)
         candidates.append(candidate)
-        if worse >= WORSE_IN_A_ROW or (deadline is not None and time.perf_counter() > deadline):
+        if worse >= WORSE_IN_A_ROW or _is_over(deadline):
             break
     if failure is not None and not choices:
         raise failure
@@ -174,6 +175,7 @@ def _held_out(
         model, _ = _fit_one(recipe, codec, _rows_of(rows, kept.nonzero()[:, 0]), held, device, until, None)
         scored = score(model, Rows.of(codec, model.heads, held), TRIAL_PARTICLES)
         values.append(torch.from_numpy(scored.log_likelihood))
+    agree(values)
     return torch.cat(values), rows.weight[torch.cat(list(parts))].double()
 
 
@@ -231,7 +233,7 @@ def _validation(model: Model, validation: Encoded) -> float:
     rows = Rows.of(model.codec, model.heads, validation)
     if model.bound() == "none":
         return validation_score(model, rows)
-    return score(model, rows, TRIAL_PARTICLES).mean
+    return told(score(model, rows, TRIAL_PARTICLES).mean)
 
 
 def _shortened(recipe: Recipe) -> Recipe:
@@ -239,6 +241,10 @@ def _shortened(recipe: Recipe) -> Recipe:
     if settings.epochs is not None:
         return recipe.set("fit.epochs", max(1, math.ceil(TRIAL_SHARE * settings.epochs)))
     return recipe.set("fit.steps", max(1, math.ceil(TRIAL_SHARE * settings.steps)))
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and bool(told(time.perf_counter() > deadline))
 
 
 def _share(deadline: float | None, share: float) -> float | None:

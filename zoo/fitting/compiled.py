@@ -36,24 +36,27 @@ def compiled(module: fx.GraphModule, inputs: list[Tensor]) -> Run:
 
 
 class Launch:
-    """All of a step, the optimiser's move with it, recorded on the GPU: one launch and no Python in between.
+    """All of a step, the optimiser's move with it if it has one, recorded on the GPU: one launch and no Python between.
 
     The first `kept` inputs are tensors that stay where they are; the others, a batch, are copied to one place.
     """
 
-    def __init__(self, run: Run, move: Callable[[list[Tensor]], None], inputs: list[Tensor], kept: int):
+    def __init__(self, run: Run, move: Callable[[list[Tensor]], object] | None, inputs: list[Tensor], kept: int):
         self.kept = kept
         self.inputs = [*inputs[:kept], *(t.clone() for t in inputs[kept:])]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # what is made at first use must not be made while recording
             for _ in range(3):
-                move(run(self.inputs))
+                out = run(self.inputs)
+                if move is not None:
+                    move(out)
         torch.cuda.current_stream().wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.out = run(self.inputs)
-            move(self.out)
+            if move is not None:
+                move(self.out)
 
     def __call__(self, inputs: list[Tensor]) -> list[Tensor]:
         for mine, given in zip(self.inputs[self.kept :], inputs[self.kept :], strict=True):

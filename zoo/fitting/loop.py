@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.fitting.average import Average
 from zoo.fitting.captured import step_of
+from zoo.fitting.distributed import agree, processes, shared, told
 from zoo.fitting.forensics import NonFiniteError, explain
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Source
@@ -39,6 +40,7 @@ class Fitted:
 
     tier, why: how steps were run, and the reason where that is not the fastest way
     notes: what the start from data had to mend, and what is to be said of the fitted model
+    processes: that fitted together, of which each saw its part of every batch
     """
 
     seconds: float = 0.0
@@ -49,6 +51,7 @@ class Fitted:
     stopped: str = "the start is the maximum"
     history: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    processes: int = 1
 
     @property
     def loss(self) -> float:
@@ -78,23 +81,26 @@ def fit(
         started = time.perf_counter()
         until = None if deadline is None else started + START_SHARE * (deadline - started)
         finished = model.initialise(replace(train, until=until))
-        fitted = Fitted(notes=list(getattr(model.program, "notes", ())))
+        agree(_state(model))  # a clock may have ended it elsewhere
+        fitted = Fitted(notes=list(getattr(model.program, "notes", ())), processes=processes())
         if finished:
             fitted.tier, fitted.stopped = finished
         if source is not None or hasattr(model.objective, "agreement"):
             finished = None  # of the likelihood that was the maximum, and of these rows
-        if not finished or model.guide_parameters():
+        done = bool(told(finished is not None))
+        if not done or model.guide_parameters():
             # a finished start stays as it is, and only the guide is left to fit
-            parts = (model.program, model.heads) if finished else ()
+            parts = (model.program, model.heads) if done else ()
             frozen = [p for part in parts for p in part.parameters() if p.requires_grad]
             try:
                 for parameter in frozen:
                     parameter.requires_grad_(False)
-                batches = source or InMemory(train)
+                batches = shared(source or InMemory(train), settings.seed)
                 _Loop(model, train, batches, validation, settings, deadline, progress, started, fitted).run()
             finally:
                 for parameter in frozen:
                     parameter.requires_grad_(True)
+        agree(_state(model))
         model.eval()
         fitted.seconds = time.perf_counter() - started
         return fitted
@@ -155,7 +161,7 @@ class _Loop:
             self.average.take_in()
             self.fitted.steps = step + 1
             self.fitted.epochs = (step + 1) / self.per_epoch
-            over = self.deadline is not None and time.perf_counter() > self.deadline
+            over = self.deadline is not None and bool(told(time.perf_counter() > self.deadline))
             look = over or (step + 1) % self.look_every == 0 or step + 1 == self.planned
             if look or len(self.unseen) == MOST_UNSEEN:
                 self._see()
@@ -212,6 +218,7 @@ class _Loop:
         self.model.eval()
         with torch.no_grad():
             turn.begin(self.train)
+        agree(_state(self.model))
         self.model.train()
         self.average.begin()
         self._validate_start()
@@ -291,7 +298,7 @@ def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
         with torch.no_grad(), scope(seed):
             agreement = float(model.objective.agreement(model, rows))
         model.train(was_training)
-        return agreement
+        return told(agreement)
     total = 0.0
     with torch.no_grad(), scope(seed):
         for index in torch.arange(rows.n).split(
@@ -300,7 +307,11 @@ def validation_score(model: Model, rows: Rows, seed: int = 0) -> float:
             part = rows.take(index.to(rows.given.device))
             total += float((part.weight * validate(model, part, VALIDATION_PARTICLES)).sum())
     model.train(was_training)
-    return total / rows.n
+    return told(total / rows.n)
+
+
+def _state(model: Model) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def _snapshot(model: Model) -> dict[str, Tensor]:

@@ -71,9 +71,11 @@ def _batches(index: Tensor, rows: Rows, size: int) -> Iterator[tuple[Tensor, Row
     """These rows in turn, without copying them, and their part of `index`."""
     for begin in range(0, rows.n, size):
         here = slice(begin, begin + size)
-        cells = None if rows.cells is None else Cells(*(t[here] for t in rows.cells))
-        part = index[here]
-        yield part, replace(
-            rows, n=len(part), cells=cells, given=rows.given[here], group=rows.group[here], weight=rows.weight[here],
-            copies=1,
-        )  # fmt: skip
+        yield index[here], part_of(rows, here)
+
+
+def part_of(rows: Rows, here: slice) -> Rows:
+    """Some of the rows, which follow one another, without copying them."""
+    cells = None if rows.cells is None else Cells(*(t[here] for t in rows.cells))
+    given, group, weight = rows.given[here], rows.group[here], rows.weight[here]
+    return replace(rows, n=len(weight), cells=cells, given=given, group=group, weight=weight, copies=1)

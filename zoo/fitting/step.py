@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from itertools import groupby
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from zoo.fitting.distributed import mean_over_rows, processes
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
 
@@ -43,12 +45,24 @@ class EagerStep:
     def __init__(self, turn: Turn, learning_rate: float, clip: float, why: str = ""):
         self.why = why
         self.turn, self.clip = turn, clip
+        self.alone = processes() == 1
         self.adam = Adam(turn.parameters, turn.rate * learning_rate, turn.betas)
 
     def __call__(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        loss, norm, *gradients = gradient(self.turn, rows, self.clip)
-        self.adam(loss, norm, gradients)
-        return loss, norm
+        out = self.move(self.gradient(rows), rows.n)
+        return out[0], out[1]
+
+    def gradient(self, rows: Rows) -> list[Tensor]:
+        """As `gradient`; of one process among several, whose rows are part of a batch, it is not shortened yet."""
+        return gradient(self.turn, rows, self.clip if self.alone else math.inf)
+
+    def move(self, out: list[Tensor], n: int) -> list[Tensor]:
+        """The optimiser's part, given what `gradient` gives for n rows; returns that for the whole batch."""
+        if not self.alone:
+            loss, *gradients = mean_over_rows([out[0], *out[2:]], n)
+            out = [loss, *shortened(gradients, self.clip)]
+        self.adam(out[0], out[1], out[2:])
+        return out
 
     def set_learning_rate(self, value: float) -> None:
         self.adam.learning_rate.fill_(self.turn.rate * value)
@@ -62,13 +76,18 @@ def gradient(turn: Turn, rows: Rows, clip: float) -> list[Tensor]:
         raw = torch.autograd.grad(loss, turn.parameters, allow_unused=True)
     with torch.no_grad():
         each = [torch.zeros_like(p) if g is None else g.contiguous() for p, g in zip(turn.parameters, raw, strict=True)]
-        norms = torch._foreach_norm(each)
-        alike = (list(run) for _, run in groupby(norms, lambda t: t.dtype))
-        norm = torch.linalg.vector_norm(torch.cat([torch.stack(run).double() for run in alike]))
-        shorter = (clip / (norm + 1e-6)).clamp_max(1.0)
-        # a parameter that is a single number would take the type of the factor
-        scaled = (g.to(p.dtype) for g, p in zip(torch._foreach_mul(each, shorter), turn.parameters, strict=True))
-        return [loss.detach(), norm, *scaled]
+        return [loss.detach(), *shortened(each, clip)]
+
+
+def shortened(each: list[Tensor], clip: float) -> list[Tensor]:
+    """[norm of a gradient, then each of its parts, shortened so that the norm is at most `clip`]."""
+    norms = torch._foreach_norm(each)
+    alike = (list(run) for _, run in groupby(norms, lambda t: t.dtype))
+    norm = torch.linalg.vector_norm(torch.cat([torch.stack(run).double() for run in alike]))
+    shorter = (clip / (norm + 1e-6)).clamp_max(1.0)
+    # a part that is a single number would take the type of the factor
+    scaled = (s.to(g.dtype) for s, g in zip(torch._foreach_mul(each, shorter), each, strict=True))
+    return [norm, *scaled]
 
 
 class Adam:
