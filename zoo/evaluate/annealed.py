@@ -34,6 +34,8 @@ ROWS, CHAINS, STEPS = 20, 16, 100
 LEAPFROGS = 5
 STOPS, TRIES, ACCEPTED = 8, 6, 0.8
 """Places on the path at which the length of a leapfrog is found, tries at each, and the share of proposals wanted."""
+CARRIED = 0.5
+"""Share of the chains that must carry the weight for its standard error to be told from them."""
 SPREAD = 64
 """Draws of the guide that say how wide each latent is."""
 SIGMOID = 4.0
@@ -46,6 +48,7 @@ class Annealed:
 
     bound                  of rows of the table: at most their log-likelihood, on average
     monte_carlo_error      of it
+    carried                chains that its weight lies on, out of `chains`: the median row's effective number
     importance             the importance-weighted bound of the guide alone on the same rows
     lower, upper           of as many rows that the model drew itself: the ends between which their log-likelihood lies
     width, width_error     upper - lower, and its standard error over rows
@@ -57,6 +60,7 @@ class Annealed:
     steps: int
     bound: float
     monte_carlo_error: float
+    carried: float
     importance: float
     lower: float
     upper: float
@@ -68,6 +72,9 @@ class Annealed:
     def sentence(self) -> str:
         """What may be claimed, in words."""
         error = f"± {self.monte_carlo_error:.3f} (Monte Carlo)"
+        if self.carried < CARRIED * self.chains:
+            few = f"{self.carried:.1f} of {self.chains} chains carry the weight, so the ± is too small"
+            error += f", but {few}: more steps (--ais-steps) may raise it a good deal"
         rise = self.bound - self.importance
         return (
             f"annealed, on {self.rows} of the rows: at least {self.bound:.3f} {error}, "
@@ -100,6 +107,7 @@ def annealed(
         steps,
         float((share * bound.cpu()).sum()),
         float((share * monte_carlo(log_w).cpu()).square().sum().sqrt()),
+        float(effective(log_w).median()),
         float((share.numpy() * importance).sum()),
         float(up.mean()),
         float(down.mean()),
@@ -150,6 +158,11 @@ def monte_carlo(log_w: Tensor) -> Tensor:
         return torch.full_like(log_w[0], math.nan)
     w = (log_w - log_w.amax(0)).exp()
     return w.std(0) / w.mean(0) / math.sqrt(len(w))
+
+
+def effective(log_w: Tensor) -> Tensor:
+    """How many of the chains (C, n) a row's weight lies on (n,): 1 over the sum of squares of their shares."""
+    return 1 / torch.softmax(log_w, 0).square().sum(0)
 
 
 class _Path:
