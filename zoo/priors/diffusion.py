@@ -13,7 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from zoo.flows.angle import Velocity, exact, ladder, measure, move
+from zoo.flows.angle import exact, ladder, measure, move
 from zoo.networks.residual import Residual
 from zoo.rows.rows import Rows
 from zoo.rows.scores import log_phi
@@ -117,10 +117,7 @@ class Carried(TorchDistribution):
         z = ((value - prior.centre) / prior.spread).reshape(-1, prior.dim).double()
         given = self.given.repeat(len(z) // max(len(self.given), 1), 1)
         angles = self._angles(prior.solver)
-        rate = exact(self._velocity(given.repeat(prior.dim, 1)), prior.dim)
+        rate = exact(lambda u, a: prior.velocity(u, a, given), prior.dim)
         end, total = measure(rate, angles[0].cos() * z, angles)
         log = log_phi(end).sum(-1) + total + prior.dim * angles[0].cos().log() - prior.spread.log().sum()
         return log.reshape(shape)
-
-    def _velocity(self, given: Tensor) -> Velocity:
-        return lambda u, a: self.prior.velocity(u, a, given[: len(u)])

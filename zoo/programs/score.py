@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.flows.angle import exact, guessed, ladder, measure, move
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import UNTOLD, Denoiser, Told, estimates, partly, spread_out
+from zoo.programs.denoiser import EVEN, UNTOLD, Denoiser, Told, estimates, evenly, partly, spread_out
 from zoo.rows.rows import Rows
 from zoo.rows.scores import Marginals, NormalScores, log_phi
 from zoo.table.schema import Schema
@@ -39,7 +39,7 @@ class Score(nn.Module):
     walk       steps of a draw
     solver     steps of the flow whose log-likelihood is taken, classical Runge-Kutta
     trace      columns' coordinates up to which the flow's divergence is exact; above, one random probe an estimate
-    marginals, hide, guidance   as in zoo.programs.diffusion
+    marginals, hide, guidance, waves   as in zoo.programs.diffusion
     """
 
     def __init__(
@@ -54,12 +54,15 @@ class Score(nn.Module):
         marginals: Marginals = "scores",
         hide: float = 0.2,
         guidance: float = 1.0,
+        waves: int = 4,
     ):
         super().__init__()
         self.schema, self.path, self.sampler, self.walk = schema, path, sampler, walk
         self.solver, self.trace, self.hide, self.guidance = solver, trace, hide, guidance
+        ends = angle_of(path, torch.tensor([0.0, 1.0], dtype=torch.float64))
+        self._span = float(ends[0]), float(ends[1])
         self.scores = NormalScores(schema, marginals, levels=True)
-        self.denoiser = Denoiser(schema, self.scores, network)
+        self.denoiser = Denoiser(schema, self.scores, network, waves)
 
     pattern_wise = True
 
@@ -77,7 +80,7 @@ class Score(nn.Module):
         assert rows.cells is not None
         coded, seen = self.scores.encode(rows), rows.cells.seen
         noised, clean = partly(seen, self.hide)
-        a = angle_of(self.path, spread_out(rows.n, seen.device))
+        a = self._angles(rows.n, seen.device)
         c, s = a.cos()[:, None], a.sin()[:, None]
         noise, owners = torch.randn_like(coded.u), self.denoiser.owners
         there = noised[:, owners]
@@ -88,6 +91,12 @@ class Score(nn.Module):
         # v tells the noise with cos(a) of its error, and the flow of a line with cos(a) + sin(a) of it
         weight = 1 + (2 * a).sin() if self.path == "line" else a.cos().square()
         return weight * torch.where(there, error, 0.0).sum(-1) / noised.shape[1]
+
+    def _angles(self, n: int, device: torch.device) -> Tensor:
+        """Of rows to be fitted (n,), some even in the path's time, the others in the log of noise to signal."""
+        place = spread_out(n, device)
+        even = evenly(place / EVEN, math.tan(self._span[0]), MOST)
+        return torch.where(place < EVEN, even, angle_of(self.path, (place - EVEN).clamp_min(0.0) / (1 - EVEN)))
 
     # ---- draws
 
@@ -145,11 +154,6 @@ class Score(nn.Module):
 
     # ---- the flow
 
-    @property
-    def _span(self) -> tuple[float, float]:
-        ends = angle_of(self.path, torch.tensor([0.0, 1.0], dtype=torch.float64))
-        return float(ends[0]), float(ends[1])
-
     def _velocity(self, told: Told, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
         there = told.noised[:, self.denoiser.owners]
 
@@ -173,7 +177,7 @@ class Score(nn.Module):
         first, last = self._span
         told, width = Told(seen, torch.zeros_like(seen), rows.given), self.scores.width
         if width <= self.trace:
-            rate = exact(self._velocity(told.repeat(width)), width)
+            rate = exact(self._velocity(told), width)
         else:
             rate = guessed(self._velocity(told), 2.0 * torch.randint_like(coded.u, 2) - 1)
         angles = ladder(first, last, solver or self.solver).to(coded.u)
