@@ -18,6 +18,8 @@ from zoo.table.schema import Schema
 
 COSINE_OFFSET, LARGEST_BETA = 0.008, 0.999
 NEAR, MOST = 1e-6, 20.0
+CLOSER = 2.0
+"""Power of the step by which a draw's stops lie closer together where there is little noise."""
 
 
 class Diffusion(nn.Module):
@@ -257,9 +259,6 @@ def schedule_of(name: str, steps: int) -> Tensor:
     else:
         beta = (torch.linspace(0.1, 20.0, steps, dtype=torch.float64) / steps).clamp(max=LARGEST_BETA)
     return torch.cat([torch.zeros(1).double(), (1 - beta).cumprod(0).sqrt().acos()])
-
-
-CLOSER = 2.0
 
 
 def stops(steps: int, walk: int) -> list[int]:

@@ -18,10 +18,13 @@ from zoo.rows.scores import Marginals, NormalScores, log_phi
 from zoo.table.schema import Schema
 
 Path = Literal["ve", "vp", "line"]
-LEAST, MOST = 0.01, 20.0
+LEAST, MOST = 0.005, 20.0
 """Noise to signal of an exploding process, where scores have a spread of one."""
 BETA = 0.1, 20.0
-ENDS = 1e-3
+ENDS = {"line": 1e-3, "vp": 1e-4}
+"""Time that is left out: noise to signal is then 0.001 and 0.003."""
+CLOSER = 2.0
+"""Power of the time by which a draw's steps lie closer together where there is little noise."""
 SNR = 0.16
 
 
@@ -32,7 +35,7 @@ class Score(nn.Module):
     at any noise, and v is then zero. The score of noisy rows is -E[e | u_t] / noise. Song et al. 2021; Lipman et al.
     2023.
 
-    path       "ve": noise grows from 0.01 to 20, signal stays; "vp": signal falls, their squares sum to one; "line":
+    path       "ve": noise grows from 0.005 to 20, signal stays; "vp": signal falls, their squares sum to one; "line":
                noise = t, signal = 1 - t, whose flow is straight where a row has one noise
     sampler    "sde": the reverse process, Euler-Maruyama in the path's own time; "pc": with a step of Langevin after
                each; "ode": the flow, by Heun's method
@@ -124,6 +127,7 @@ class Score(nn.Module):
             first, last = self._span
             return move(self._velocity(told, self.guidance), u, ladder(first, last, self.walk).flip(0).to(u))
         times = torch.linspace(1.0, 0.0, self.walk + 1, dtype=torch.float64, device=u.device)
+        times = times if self.path == "ve" else times**CLOSER
         angles = angle_of(self.path, times)
         velocity = self._velocity(told, self.guidance)
         for b, a in pairwise(angles):
@@ -198,7 +202,8 @@ def angle_of(path: str, t: Tensor) -> Tensor:
     """The angle of a path at times in [0, 1], from little noise to little signal."""
     if path == "ve":
         return (LEAST * (MOST / LEAST) ** t).atan()
-    t = ENDS + (1 - 2 * ENDS) * t if path == "line" else ENDS + (1 - ENDS) * t
+    end = ENDS[path]
+    t = end + (1 - 2 * end) * t if path == "line" else end + (1 - end) * t
     if path == "line":
         return torch.atan2(t, 1 - t)
     return (-0.25 * t.square() * (BETA[1] - BETA[0]) - 0.5 * t * BETA[0]).exp().acos()
