@@ -116,15 +116,13 @@ def gaps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = len(values)
     k = max(1, int(np.sqrt(n)))
     space, at = np.diff(values), np.arange(n - 1)
-    below, above = np.minimum(at, k), np.minimum(n - 2 - at, k)
-    spans = values[at] - values[at - below], values[at + 1 + above] - values[at + 1]
-    surprise = np.minimum(*(
-        many * np.log1p(space / np.where(span > 0, span, np.inf)) for many, span in zip((below, above), spans, strict=True)
-    ))  # fmt: skip
+    many = np.minimum([at, n - 2 - at], k)
+    span = np.stack([values[at] - values[at - many[0]], values[at + 1 + many[1]] - values[at + 1]])
+    surprise = (many * np.log1p(space / np.where(span > 0, span, np.inf))).min(0)
     found = np.flatnonzero(surprise > np.log(n / BY_CHANCE))
     found = np.sort(found[np.argsort(-surprise[found], kind="stable")[:MOST_GAPS]])
-    margins = np.stack([span[found] / np.sqrt(many[found]) for many, span in zip((below, above), spans, strict=True)], -1)
-    return found + 1, np.minimum(margins, space[found, None] / 3)
+    margins = span[:, found] / np.sqrt(many[:, found])
+    return found + 1, np.minimum(margins, space[found] / 3).T
 
 
 def _cells(x: np.ndarray, lo: np.ndarray, hi: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
