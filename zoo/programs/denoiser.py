@@ -24,8 +24,8 @@ START = 0.05
 """Share of its size with which a last layer begins: columns are then nearly independent."""
 AT_ONCE = 1 << 16
 EVEN = 0.5
-"""Share of rows of a batch whose noise is even in the log of noise to signal: narrow modes are told where there is little,
-and a path has little of its time for that."""
+"""Share of rows of a batch whose noise is even in the log of noise to signal: narrow modes are told where there is
+little, and a path has not much of its time for that."""
 UNTOLD = 0.1
 """Share of rows that are fitted without what they are given, for guidance."""
 
