@@ -60,7 +60,9 @@ def exact(velocity: Velocity, width: int) -> Rate:
             both: Any = torch.func.jvp(lambda y: velocity(y, angle), (u,), (direction.expand_as(u),))
             return both[0], (both[1] * direction).sum(-1)
 
-        v, parts = torch.func.vmap(part, out_dims=(None, 0))(torch.eye(width, dtype=u.dtype, device=u.device))
+        # the velocity is one for all directions; that an output may have no dimension of its own, the stubs don't know
+        outputs: Any = (None, 0)
+        v, parts = torch.func.vmap(part, out_dims=outputs)(torch.eye(width, dtype=u.dtype, device=u.device))
         return v, parts.sum(0)
 
     return rate
