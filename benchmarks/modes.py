@@ -54,6 +54,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "wgan-gp": {**FINE, "fit.steps": 600, "fit.learning_rate": 2e-4, "objective.rate": 10.0},
     "hinge-gan": {**FINE, "fit.steps": 600, "fit.learning_rate": 2e-4, "objective.rate": 10.0, "objective.match": 5.0},
     **dict.fromkeys(DENOISERS, QUICK),
+    # two latents for two columns, and waves as short as a mode among them is
     "latent-diffusion": {
         **LAST,
         "program.dim": 2,
