@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from zoo.rows.heads import Heads
+from zoo.rows.marginals import BY_CHANCE, gaps
 from zoo.rows.rows import Rows
 from zoo.rows.scores import NormalScores, early_score, log_phi
 from zoo.table.codec import Codec
@@ -125,6 +126,38 @@ def test_standard_normal_draws_have_the_columns_own_distribution():
     for name in ("yes", "town"):
         share = told[name].value_counts(normalize=True)
         np.testing.assert_allclose(drawn[name].value_counts(normalize=True)[share.index], share, atol=0.02)
+
+
+def test_no_row_is_drawn_in_a_gap():
+    """Five modes of sd 0.05, 2 apart: draws lie at a mode as rows do, and the density is nearly the true one."""
+    rng = np.random.default_rng(4)
+    centres = np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
+
+    def sample(n: int) -> pd.DataFrame:
+        return pd.DataFrame({"a": centres[rng.integers(5, size=n)] + 0.05 * rng.normal(size=n)})
+
+    rows, scores = made(sample(4500))
+    x = scores.decode(torch.randn(20_000, 1, dtype=torch.float64), torch.zeros(0), rows.codec)
+    drawn = rows.codec.decode(x)["a"].to_numpy()
+    away = np.abs(drawn[:, None] - centres).min(1)
+    # of a row in 4500 each gap holds a share, and a bin reaches so far beyond its rows
+    assert (away > 0.25).mean() < 2e-3
+    assert (away > 0.15).mean() < 0.02
+    held_out = sample(20_000)
+    base = scores.encode(Rows.of(rows.codec, rows.heads, rows.codec.encode(held_out))).base.numpy()
+    near = np.abs(held_out["a"].to_numpy()[:, None] - centres).min(1)
+    truth = stats.norm.logpdf(near, scale=0.05) - np.log(5)
+    assert 0 < (truth - base).mean() < 0.1
+
+
+@pytest.mark.parametrize("name", ["norm", "expon", "uniform", "lognorm", "t", "arcsine"])
+def test_a_column_without_gaps_has_none(name):
+    """Failure rate `BY_CHANCE` for each draw."""
+    assert BY_CHANCE <= 1e-3
+    settings = {"lognorm": (1.5,), "t": (2,)}.get(name, ())
+    for n, seed in ((20, 0), (300, 1), (5000, 2), (50_000, 3)):
+        values = np.unique(getattr(stats, name)(*settings).rvs(n, random_state=seed))
+        assert not len(gaps(values)[0]), (n, seed)
 
 
 def test_far_cells_keep_their_mass():

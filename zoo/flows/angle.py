@@ -52,16 +52,18 @@ def measure(rate: Rate, u: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
     return u, total
 
 
-def exact(velocity: Velocity, copies: int) -> Rate:
-    """The divergence as the sum of its C parts; `velocity` is called on the rows `copies` = C times over."""
+def exact(velocity: Velocity, width: int) -> Rate:
+    """The divergence as the sum of its parts, one along each of `width` coordinates."""
 
     def rate(u: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
-        n = len(u)
-        tangent = torch.eye(copies, dtype=u.dtype, device=u.device).repeat_interleave(n, 0)
-        many, at = u.repeat(copies, 1), angle.repeat(copies)
-        both: Any = torch.func.jvp(lambda y: velocity(y, at), (many,), (tangent,))
-        v, slope = both
-        return v[:n], (slope * tangent).sum(-1).unflatten(0, (copies, n)).sum(0)
+        def part(direction: Tensor) -> tuple[Tensor, Tensor]:
+            both: Any = torch.func.jvp(lambda y: velocity(y, angle), (u,), (direction.expand_as(u),))
+            return both[0], (both[1] * direction).sum(-1)
+
+        # the velocity is one for all directions; that an output may have no dimension of its own, the stubs don't know
+        outputs: Any = (None, 0)
+        v, parts = torch.func.vmap(part, out_dims=outputs)(torch.eye(width, dtype=u.dtype, device=u.device))
+        return v, parts.sum(0)
 
     return rate
 

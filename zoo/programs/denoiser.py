@@ -20,11 +20,12 @@ from zoo.table.codec import FAR
 from zoo.table.schema import Schema
 
 FREQUENCIES, SLOWEST, WIDEST = 8, 0.1, 7.0
-RIPPLES = 4
-"""Waves of each number that the network reads, of 1, 2, 4 ... radians a score: spikes and cells have edges."""
 START = 0.05
 """Share of its size with which a last layer begins: columns are then nearly independent."""
 AT_ONCE = 1 << 16
+EVEN = 0.5
+"""Share of rows of a batch whose noise is even in the log of noise to signal: narrow modes are told where there is
+little, and a path has not much of its time for that."""
 UNTOLD = 0.1
 """Share of rows that are fitted without what they are given, for guidance."""
 
@@ -50,9 +51,12 @@ class Denoiser(nn.Module):
 
     Reads the coordinates, waves of the numbers among them, the levels one-hot, two flags for each column (noise,
     clean), waves of the log of noise to signal, and what is given, with a flag that it is.
+
+    waves  octaves of sines and cosines by which it reads every number, of 1, 2, 4 ... radians a score: spikes, cells
+           and narrow modes have edges. Tancik et al. 2020
     """
 
-    def __init__(self, schema: Schema, scores: NormalScores, network: Callable[[int, int], nn.Module]):
+    def __init__(self, schema: Schema, scores: NormalScores, network: Callable[[int, int], nn.Module], waves: int = 4):
         super().__init__()
         self.given = schema.given
         self.coordinates = scores.width
@@ -65,9 +69,9 @@ class Denoiser(nn.Module):
             "waves", torch.logspace(math.log10(SLOWEST), math.log10(2 * math.pi), FREQUENCIES), persistent=False
         )
         self.numbers = len(schema.numeric)
-        self.register_buffer("ripples", 2.0 ** torch.arange(RIPPLES), persistent=False)
+        self.register_buffer("ripples", 2.0 ** torch.arange(waves), persistent=False)
         told = (
-            2 * RIPPLES * self.numbers
+            2 * waves * self.numbers
             + 2 * len(schema.modelled)
             + 2 * FREQUENCIES
             + 1
@@ -130,6 +134,11 @@ def partly(seen: Tensor, share: float) -> tuple[Tensor, Tensor]:
     chosen = (torch.rand(n, 1, device=device) < share) & (torch.rand_like(seen.float()) < torch.rand(n, 1).to(device))
     clean = chosen & (torch.rand(n, 1, device=device) < 0.5)
     return seen & ~chosen, seen & clean
+
+
+def evenly(place: Tensor, least: float, most: float) -> Tensor:
+    """Angles whose noise to signal lies between `least` and `most`, even in its log, at places in [0, 1)."""
+    return (least * (most / least) ** place).atan()
 
 
 def spread_out(n: int, device: torch.device) -> Tensor:

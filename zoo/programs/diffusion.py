@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import UNTOLD, Denoiser, Told, estimates, partly, spread_out
+from zoo.programs.denoiser import EVEN, UNTOLD, Denoiser, Told, estimates, partly, spread_out
 from zoo.rows import multinomial
 from zoo.rows.rows import Rows
 from zoo.rows.scores import FARTHEST, Marginals, NormalScores, Scored, log_phi
 from zoo.table.schema import Schema
 
 COSINE_OFFSET, LARGEST_BETA = 0.008, 0.999
-NEAR = 1e-6
+NEAR, MOST = 1e-6, 20.0
+CLOSER = 2.0
+"""Power of the step by which a draw's stops lie closer together where there is little noise."""
 
 
 class Diffusion(nn.Module):
@@ -37,6 +39,7 @@ class Diffusion(nn.Module):
     variance   of a step of p: "large", right for scores of independent columns; "small", for columns told by others
     hide       share of rows of a batch some of whose columns are not noise but known, or hidden as if missing
     guidance   draws lean on what is given by so much more than 1. Ho & Salimans 2022
+    waves      octaves of sines and cosines by which the network reads every number
     terms      steps drawn of the bound's, for each estimate of it
     """
 
@@ -55,13 +58,14 @@ class Diffusion(nn.Module):
         variance: Literal["large", "small"] = "large",
         hide: float = 0.2,
         guidance: float = 1.0,
+        waves: int = 4,
         terms: int = 20,
     ):
         super().__init__()
         self.schema, self.predicts, self.sampler, self.variance = schema, predicts, sampler, variance
         self.walk, self.hide, self.guidance, self.terms = min(walk, steps), hide, guidance, terms
         self.scores = NormalScores(schema, marginals)
-        self.denoiser = Denoiser(schema, self.scores, network)
+        self.denoiser = Denoiser(schema, self.scores, network, waves)
         self.register_buffer("angles", schedule_of(schedule, steps), persistent=False)
 
     pattern_wise = True
@@ -80,7 +84,7 @@ class Diffusion(nn.Module):
         """Of each row (n,): mean over columns of the squared error in what is told, and the surprise of its levels."""
         coded, seen = self.scores.encode(rows), _seen(rows)
         noised, clean = partly(seen, self.hide)
-        t = 1 + (spread_out(rows.n, seen.device) * (len(self.angles) - 1)).long()
+        t = self._times(rows.n)
         u, x, noise = self._noisy(coded, t, noised)
         told = Told(noised, clean, rows.given)
         tell = (torch.rand(rows.n, 1, device=seen.device) >= UNTOLD).float()
@@ -93,6 +97,14 @@ class Diffusion(nn.Module):
         surprise = -(guess.clamp_min(multinomial.TINY).log() * self._hot(coded.codes)).sum(-1)
         levels = torch.where(noised[:, len(self.schema.numeric) :], surprise, 0.0).sum(-1)
         return (error + levels) / noised.shape[1]
+
+    def _times(self, n: int) -> Tensor:
+        """Steps 1 to T (n,), some even in time, the others in the log of noise to signal."""
+        place, last = spread_out(n, self.angles.device), len(self.angles) - 1
+        log = self.angles[1:].tan().clamp(NEAR, MOST).log()
+        at = log[0] + (log[-1] - log[0]) * place / EVEN
+        rest = 1 + ((place - EVEN) / (1 - EVEN) * last).long()
+        return torch.where(place < EVEN, 1 + torch.searchsorted(log, at), rest).clamp(1, last)
 
     def _noisy(self, coded: Scored, t: Tensor, noised: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(u_t, levels at t, the noise in u_t)."""
@@ -159,7 +171,7 @@ class Diffusion(nn.Module):
     def _drawn(self, coded: Scored, told: Told, rows: Rows) -> Tensor:
         u = torch.randn_like(coded.u)
         x = multinomial.pick(self._share.expand(rows.n, *self._share.shape))
-        times = torch.linspace(0, len(self.angles) - 1, self.walk + 1).round().long().tolist()
+        times = stops(len(self.angles) - 1, self.walk)
         for s, t in zip(times[-2::-1], times[:0:-1], strict=True):
             u, x = self._step(coded, u, x, s, t, told)
         return self.scores.decode(u, x.argmax(-1), rows.codec)
@@ -247,6 +259,13 @@ def schedule_of(name: str, steps: int) -> Tensor:
     else:
         beta = (torch.linspace(0.1, 20.0, steps, dtype=torch.float64) / steps).clamp(max=LARGEST_BETA)
     return torch.cat([torch.zeros(1).double(), (1 - beta).cumprod(0).sqrt().acos()])
+
+
+def stops(steps: int, walk: int) -> list[int]:
+    """The `walk` + 1 steps from 0 up that a draw stops at, closer together where there is little noise."""
+    share = torch.linspace(0, 1, walk + 1, dtype=torch.float64) ** CLOSER
+    times: list[int] = torch.maximum((steps * share).round().long(), torch.arange(walk + 1)).tolist()
+    return times
 
 
 def keep(angle: Tensor) -> Tensor:

@@ -12,16 +12,19 @@ from torch import Tensor, nn
 
 from zoo.flows.angle import exact, guessed, ladder, measure, move
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import UNTOLD, Denoiser, Told, estimates, partly, spread_out
+from zoo.programs.denoiser import EVEN, UNTOLD, Denoiser, Told, estimates, evenly, partly, spread_out
 from zoo.rows.rows import Rows
 from zoo.rows.scores import Marginals, NormalScores, log_phi
 from zoo.table.schema import Schema
 
 Path = Literal["ve", "vp", "line"]
-LEAST, MOST = 0.01, 20.0
+LEAST, MOST = 0.005, 20.0
 """Noise to signal of an exploding process, where scores have a spread of one."""
 BETA = 0.1, 20.0
-ENDS = 1e-3
+ENDS = {"line": 1e-3, "vp": 1e-4}
+"""Time that is left out: noise to signal is then 0.001 and 0.003."""
+CLOSER = 2.0
+"""Power of the time by which a draw's steps lie closer together where there is little noise."""
 SNR = 0.16
 
 
@@ -32,14 +35,14 @@ class Score(nn.Module):
     at any noise, and v is then zero. The score of noisy rows is -E[e | u_t] / noise. Song et al. 2021; Lipman et al.
     2023.
 
-    path       "ve": noise grows from 0.01 to 20, signal stays; "vp": signal falls, their squares sum to one; "line":
+    path       "ve": noise grows from 0.005 to 20, signal stays; "vp": signal falls, their squares sum to one; "line":
                noise = t, signal = 1 - t, whose flow is straight where a row has one noise
     sampler    "sde": the reverse process, Euler-Maruyama in the path's own time; "pc": with a step of Langevin after
                each; "ode": the flow, by Heun's method
     walk       steps of a draw
     solver     steps of the flow whose log-likelihood is taken, classical Runge-Kutta
     trace      columns' coordinates up to which the flow's divergence is exact; above, one random probe an estimate
-    marginals, hide, guidance   as in zoo.programs.diffusion
+    marginals, hide, guidance, waves   as in zoo.programs.diffusion
     """
 
     def __init__(
@@ -54,12 +57,15 @@ class Score(nn.Module):
         marginals: Marginals = "scores",
         hide: float = 0.2,
         guidance: float = 1.0,
+        waves: int = 4,
     ):
         super().__init__()
         self.schema, self.path, self.sampler, self.walk = schema, path, sampler, walk
         self.solver, self.trace, self.hide, self.guidance = solver, trace, hide, guidance
+        ends = angle_of(path, torch.tensor([0.0, 1.0], dtype=torch.float64))
+        self._span = float(ends[0]), float(ends[1])
         self.scores = NormalScores(schema, marginals, levels=True)
-        self.denoiser = Denoiser(schema, self.scores, network)
+        self.denoiser = Denoiser(schema, self.scores, network, waves)
 
     pattern_wise = True
 
@@ -77,7 +83,7 @@ class Score(nn.Module):
         assert rows.cells is not None
         coded, seen = self.scores.encode(rows), rows.cells.seen
         noised, clean = partly(seen, self.hide)
-        a = angle_of(self.path, spread_out(rows.n, seen.device))
+        a = self._angles(rows.n, seen.device)
         c, s = a.cos()[:, None], a.sin()[:, None]
         noise, owners = torch.randn_like(coded.u), self.denoiser.owners
         there = noised[:, owners]
@@ -88,6 +94,12 @@ class Score(nn.Module):
         # v tells the noise with cos(a) of its error, and the flow of a line with cos(a) + sin(a) of it
         weight = 1 + (2 * a).sin() if self.path == "line" else a.cos().square()
         return weight * torch.where(there, error, 0.0).sum(-1) / noised.shape[1]
+
+    def _angles(self, n: int, device: torch.device) -> Tensor:
+        """Of rows to be fitted (n,), some even in the path's time, the others in the log of noise to signal."""
+        place = spread_out(n, device)
+        even = evenly(place / EVEN, math.tan(self._span[0]), MOST)
+        return torch.where(place < EVEN, even, angle_of(self.path, (place - EVEN).clamp_min(0.0) / (1 - EVEN)))
 
     # ---- draws
 
@@ -115,6 +127,7 @@ class Score(nn.Module):
             first, last = self._span
             return move(self._velocity(told, self.guidance), u, ladder(first, last, self.walk).flip(0).to(u))
         times = torch.linspace(1.0, 0.0, self.walk + 1, dtype=torch.float64, device=u.device)
+        times = times if self.path == "ve" else times**CLOSER
         angles = angle_of(self.path, times)
         velocity = self._velocity(told, self.guidance)
         for b, a in pairwise(angles):
@@ -145,11 +158,6 @@ class Score(nn.Module):
 
     # ---- the flow
 
-    @property
-    def _span(self) -> tuple[float, float]:
-        ends = angle_of(self.path, torch.tensor([0.0, 1.0], dtype=torch.float64))
-        return float(ends[0]), float(ends[1])
-
     def _velocity(self, told: Told, guidance: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
         there = told.noised[:, self.denoiser.owners]
 
@@ -173,7 +181,7 @@ class Score(nn.Module):
         first, last = self._span
         told, width = Told(seen, torch.zeros_like(seen), rows.given), self.scores.width
         if width <= self.trace:
-            rate = exact(self._velocity(told.repeat(width)), width)
+            rate = exact(self._velocity(told), width)
         else:
             rate = guessed(self._velocity(told), 2.0 * torch.randint_like(coded.u, 2) - 1)
         angles = ladder(first, last, solver or self.solver).to(coded.u)
@@ -194,7 +202,8 @@ def angle_of(path: str, t: Tensor) -> Tensor:
     """The angle of a path at times in [0, 1], from little noise to little signal."""
     if path == "ve":
         return (LEAST * (MOST / LEAST) ** t).atan()
-    t = ENDS + (1 - 2 * ENDS) * t if path == "line" else ENDS + (1 - ENDS) * t
+    end = ENDS[path]
+    t = end + (1 - 2 * end) * t if path == "line" else end + (1 - end) * t
     if path == "line":
         return torch.atan2(t, 1 - t)
     return (-0.25 * t.square() * (BETA[1] - BETA[0]) - 0.5 * t * BETA[0]).exp().acos()
