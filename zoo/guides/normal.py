@@ -21,8 +21,10 @@ from zoo.sites import Sites
 from zoo.table.schema import Schema
 
 START_SCALE = 0.1
-CURVED, FEW, WIDEST = 500, 2000, 1.0
-"""Most latents whose curvature is taken, of so many rows, and the widest start that it may give."""
+CURVED, WIDEST = 500, 1.0
+"""Most latents whose curvature is taken, and the widest start that it may give."""
+FEW, MOST = 2000, 20.0
+"""Rows that it is taken of, and how many rows each of them may stand for at most."""
 
 
 class Point(Globals):
@@ -133,15 +135,19 @@ class Multivariate(MeanField):
         if not self.lower.numel() or self.size > CURVED or not self.integrates:
             return
         few = rows.take(torch.randperm(rows.n, device=rows.given.device)[:FEW])
-        few = replace(few, weight=few.weight * (rows.weight.sum() / few.weight.sum()))
+        more = float(rows.weight.sum() / few.weight.sum().clamp_min(1e-9))
+        # the mode of a few rows is not that of all: steps stay wide enough to get there
+        counted = min(more, MOST)
+        few = replace(few, weight=few.weight * counted)
         u, curvature = settled(lambda u: self.log_joint(program, few, u), self.start.to(self.loc))
         values, vectors = torch.linalg.eigh(curvature)
         # where it bends upwards there is no width to be had of it: as wide as if it bent down as much
         width = values.abs().clamp_min(WIDEST**-2).rsqrt()
         self.centre.copy_(u)
-        self.frame.copy_(torch.linalg.cholesky(vectors * width.square() @ vectors.T))
+        root = torch.linalg.qr(width[:, None] * vectors.T).R  # root' root = vectors width^2 vectors'
+        self.frame.copy_((root * root.diagonal().sign()[:, None]).T)
         self.loc.data.zero_()
-        self.log_scale.data.zero_()
+        self.log_scale.data.fill_(0.5 * math.log(counted / more))
 
 
 class LowRank(MeanField):
