@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pyro
 import pytest
 
 import zoo
+from zoo import cli
 from zoo.laws import Finding, check
 from zoo.line_up import LINE_UP
 
@@ -204,3 +206,20 @@ def _small(name: str) -> dict[str, object]:
     sets = dict(zoo.Registry.load()[name].small_sets)
     sets.pop("fit.steps", None)
     return sets
+
+
+def test_what_fails_ends_with_code_1_and_a_word_on_shapes(
+    models_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table(120).to_csv(tmp_path / "t.csv", index=False)
+    for name, code in (("sound", 0), ("no_event_dimension", 1)):
+        monkeypatch.setattr(sys, "argv", ["zoo", "check", name, str(tmp_path / "t.csv"), "--models-file", models_file])
+        try:
+            cli.main()
+            found = 0
+        except SystemExit as stop:
+            found = int(stop.code or 0)
+        finally:
+            pyro.clear_param_store()
+        assert found == code
+    assert ".to_event(1)" in " ".join(capsys.readouterr().out.split())

@@ -952,13 +952,17 @@ def test_a_latent_whose_prior_depends_on_a_cluster(kl, build):
 
 
 def test_clusters_weigh_the_draws_of_other_latents(build):
-    """p(cluster | x) of that mixture, from a guide that was never fitted: 32 draws a row, averaged over 200 seeds.
+    """p(cluster | x) of that mixture, from a guide that says the same of every row: 32 draws, averaged over 200 seeds.
 
     Self-normalised weights have a bias of some hundredths; unweighted draws would be off by half.
     """
     frame = pd.DataFrame({"x": [-3.0, -1.0, 0.0, 1.0]})
     codec = Codec(infer_schema(frame, kinds={"x": "continuous"}))
     model = build(user("space", "clustered_space", "encoder"), frame, codec=codec)
+    last = [m for m in model.guide.modules() if isinstance(m, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([0.0, 3.0]))  # Normal(0, 3)
     rows, spread = model.rows(frame), math.sqrt(1.25)
     one, two = (w * stats.norm(m, spread).pdf(frame["x"]) for w, m in ((0.3, -2), (0.7, 1.5)))
     found = [posterior.cluster_probabilities(model, rows, seed)[:, 0].numpy() for seed in range(200)]

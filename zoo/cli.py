@@ -656,7 +656,8 @@ def _by_parts(stream: Any, verb: Any, output: Path | None, json_: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0, 2 on bad input, 130 where interrupted, 1 for a fault of zoo's own."""
+    """Run the command line. Exit codes: 0, 2 on bad input, 130 where interrupted, 1 where a check fails and for a
+    fault of zoo's own."""
     # a step on a table is too small to gain from threads, and on a busy machine they wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     debug = "--debug" in sys.argv
@@ -668,6 +669,8 @@ def main() -> None:
         code = typer.main.get_command(app).main(arguments, prog_name="zoo", standalone_mode=False)
         if code == INTERRUPTED:
             give_up("interrupted", code=INTERRUPTED)
+        if code:  # a command that ended, and found something
+            sys.exit(code)
     except UserError as error:
         if debug:
             raise

@@ -81,10 +81,23 @@ def samples(trace: Any) -> dict[str, dict[str, Any]]:
     }
 
 
+TRIED = 7
+"""Rows of the first run: a number that no shape of a program is likely to have."""
+
+
 def discover(program: Callable[[Rows], Any], rows: Rows) -> Sites:
     """Run the program once on blank rows and read its sites. Also makes parameters that are made lazily."""
-    with torch.no_grad():
-        trace = poutine.trace(program).get_trace(rows.blank(2))
+    try:
+        with torch.no_grad():
+            trace = poutine.trace(program).get_trace(rows.blank(TRIED))
+    except UserError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        what = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        remedy = "a site is (rows, ...), and what a row has several of ends with .to_event(1); --debug shows the line"
+        if "Multiple sample sites" in what:
+            remedy = "give each site a name of its own, and observe each column once"
+        raise UserError(f"the program does not run on {TRIED} rows: {what}", remedy) from error
     latents, observed = [], {}
     for name, site in samples(trace).items():
         if name in OBSERVED.values():

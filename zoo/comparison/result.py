@@ -39,7 +39,7 @@ COLUMNS = [
     "seconds",
 ]
 """Of the ranking, what a look shows."""
-DIFFERENCE = ("difference", "difference_se", "difference_rows_se", "difference_fits_se", "low", "high", "p",
+DIFFERENCE = ("difference", "difference_se", "difference_rows_se", "difference_fits_se", "degrees", "low", "high", "p",
               "p_adjusted")  # fmt: skip
 """Of a difference from the best; low, high and p_adjusted hold for all models at once."""
 

@@ -95,16 +95,18 @@ def fit(
     return start
 
 
-def fit_bic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start:
-    """The mixture of at most `most` components that has the least BIC; sizes are tried until two in a row are worse."""
+def fit_aic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start:
+    """The mixture of at most `most` components that has the least AIC; sizes are tried until two in a row are worse.
+
+    Rather too many than too few: what starts here can empty a component, and seldom splits one.
+    """
     data = Data.of(rows, covariance)
     best, kept, worse = math.inf, None, 0
     for k in [k for k in SIZES if k < most] + [most]:
         start, _ = _fit(data, k, restarts, keep=2, moves=True)
-        n = float(data.weight.sum())
-        bic = -2 * n * start.score + data.free(k) * math.log(n)
-        if kept is None or bic < best:
-            best, kept, worse = bic, start, 0
+        aic = 2 * data.free(k) - 2 * float(data.weight.sum()) * start.score
+        if kept is None or aic < best:
+            best, kept, worse = aic, start, 0
         else:
             worse += 1
         if worse >= 2 or data.late:

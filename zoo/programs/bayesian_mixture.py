@@ -119,9 +119,9 @@ class BayesianMixture(Prior):
         return out | {name: value for name, value in values.items() if name.endswith("_spread") or name == "slopes"}
 
     def initialise(self, rows: Rows) -> dict[str, Tensor]:
-        """Where the guide begins: maximum likelihood of as many components as BIC says, largest first."""
+        """Where the guide begins: maximum likelihood of as many components as AIC says, largest first."""
         covariance = "full" if self.covariance == "full" and len(self.schema.numeric) > 1 else "diagonal"
-        start = em.fit_bic(rows, self.components, covariance, self.restarts)
+        start = em.fit_aic(rows, self.components, covariance, self.restarts)
         order = start.log_weights.argsort(descending=True)
         used, k, n = len(order), self.components, len(self.schema.numeric)
         self.base.copy_(em.fit(rows, 1, "diagonal").rest[0])

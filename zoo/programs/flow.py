@@ -42,7 +42,10 @@ def flow(
     floor: float = 1e-9,
 ) -> nn.Module:
     """A flow over the numbers given the levels and atoms; with `mixed = "chain"`, on a table that has levels, atoms or
-    missing cells, the chain of one-dimensional splines instead, which has exact masses and needs no proposals."""
+    missing cells, the chain of one-dimensional splines instead, which has exact masses and needs no proposals; `flow`,
+    `tails`, `whiten` and `floor` then say nothing."""
+    if not 0 < floor < 1:
+        raise UserError(f"floor = {floor:g} is no share", "set program.floor between 0 and 1, as 1e-9")
     if mixed == "chain" and (schema.rest or schema.has_missing):
         return Chain(schema, hidden=hidden, family="spline", hide=hide)
     return Flow(schema, flow, tails, hidden, hide, whiten, floor)
@@ -146,8 +149,6 @@ class Numbers(Gaussian):
         floor: float = 1e-9,
     ):
         super().__init__(n)
-        if not 0 < floor < 1:
-            raise UserError(f"floor = {floor:g} is no share", "set program.floor between 0 and 1, as 1e-9")
         self.whiten, self.floor = whiten, floor
         self.register_buffer("frame", torch.eye(n, dtype=torch.float64))
         self.flow = flow(n, context)
