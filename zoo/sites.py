@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,23 @@ def is_row(site: dict[str, Any]) -> bool:
     return any(frame.name == "rows" for frame in site["cond_indep_stack"])
 
 
+@contextlib.contextmanager
+def _told(n: int) -> Iterator[None]:
+    """Say what is wrong with the shapes of a program."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        what = (str(error).strip().splitlines() or [""])[0]
+        if not any(word in what for word in SHAPES):
+            raise
+        remedy = "a site is (rows, ...), and what a row has several of ends with .to_event(1); --debug shows the line"
+        if "Multiple sample sites" in what:
+            remedy = "give each site a name of its own, and observe each column once"
+        raise UserError(f"the program does not run on {n} rows: {what}", remedy) from error
+
+
 def samples(trace: Any) -> dict[str, dict[str, Any]]:
     """The sample sites of a trace, plates left out."""
     return {
@@ -82,22 +100,23 @@ def samples(trace: Any) -> dict[str, dict[str, Any]]:
 
 
 TRIED = 7
-"""Rows of the first run: a number that no shape of a program is likely to have."""
+"""Rows of a second run: a number that no shape of a program is likely to have."""
+SHAPES = ("hape", "size", "expects a predictor", "dimension", "Multiple sample sites")
+"""What errors say that are the program's own."""
 
 
 def discover(program: Callable[[Rows], Any], rows: Rows) -> Sites:
     """Run the program once on blank rows and read its sites. Also makes parameters that are made lazily."""
+    with torch.no_grad(), _told(2):
+        trace = poutine.trace(program).get_trace(rows.blank(2))
+    # a shape of two may have been taken for the rows; what else fails on more of them, does so where it is fitted
     try:
-        with torch.no_grad():
-            trace = poutine.trace(program).get_trace(rows.blank(TRIED))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _told(TRIED):
+            poutine.trace(program).get_trace(rows.blank(TRIED))
     except UserError:
         raise
-    except (ValueError, RuntimeError) as error:
-        what = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        remedy = "a site is (rows, ...), and what a row has several of ends with .to_event(1); --debug shows the line"
-        if "Multiple sample sites" in what:
-            remedy = "give each site a name of its own, and observe each column once"
-        raise UserError(f"the program does not run on {TRIED} rows: {what}", remedy) from error
+    except Exception:
+        pass
     latents, observed = [], {}
     for name, site in samples(trace).items():
         if name in OBSERVED.values():
