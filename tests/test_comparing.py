@@ -431,6 +431,10 @@ def test_the_difference_of_two_runs(table: pd.DataFrame, tmp_path: Path) -> None
     assert found["difference"] == pytest.approx((one - two).mean(), abs=1e-6)
     assert found["difference_se"] == pytest.approx((one - two).std(ddof=1) / math.sqrt(300), rel=1e-4)
     assert found["p"] == pytest.approx(stats.ttest_rel(one, two).pvalue, rel=1e-2, abs=1e-12)
+    n = Estimator.load(runs["one"], device="cpu").n_train_
+    assert f"the second was fitted to {n} of these rows" in " ".join(found["notes"])
+    fresh = difference(runs["one"], runs["two"], table.sample(100, random_state=1), device="cpu")
+    assert not any("fitted" in note for note in fresh.notes)
     same = difference(runs["one"], runs["one"], table, device="cpu").paired
     assert (same.mean, same.standard_error, same.p) == (0.0, 0.0, 1.0)
     worked(command("difference", runs["one"], runs["two"], rows))

@@ -862,7 +862,8 @@ def test_more_latents_than_are_correlated_are_independent(build):
     frame = pd.DataFrame({"x": [0.2, 0.9, 1.6]})
     codec = Codec(infer_schema(frame, kinds={"x": "continuous"}))
     model = build(user("sum", "correlated", {"use": "multivariate", "most": 1}), frame, codec=codec)
-    fit(model, model.rows(frame), settings=FitSettings(steps=1000, learning_rate=0.03))
+    fitted = fit(model, model.rows(frame), settings=FitSettings(steps=1000, learning_rate=0.03))
+    assert "of 2 parameters more than 1 (guide.most) are taken to be independent" in fitted.notes
     with torch.no_grad(), scope(0):
         u = torch.stack([model.guide.posterior().sample() for _ in range(4000)]).numpy()
     precision = np.eye(2) + len(frame)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from zoo.errors import UserError, quiet
 from zoo.estimator import Estimator
+from zoo.evaluate.leave_one_out import fitted_rows
 from zoo.evaluate.likelihood import Scores
 from zoo.evaluate.paired import Paired, paired
 from zoo.table.same import what_differs
@@ -28,11 +29,16 @@ class Difference:
     models: tuple[str, str]
     scores: tuple[Scores, Scores]
     paired: Paired
+    fitted: tuple[int, int] = (0, 0)
+    """Rows of the table that each was fitted to, as far as can be seen."""
 
     @property
     def notes(self) -> list[str]:
-        found = zip(("the first", "the second"), self.scores, strict=True)
-        return [DIRECTION[scores.bound].format(which) for which, scores in found if scores.bound in DIRECTION]
+        names = ("the first", "the second")
+        found = zip(names, self.scores, strict=True)
+        notes = [DIRECTION[scores.bound].format(which) for which, scores in found if scores.bound in DIRECTION]
+        seen = [f"{which} was fitted to {n}" for which, n in zip(names, self.fitted, strict=True) if n]
+        return notes + [f"{each} of these rows, and looks better on them than it is" for each in seen]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -61,7 +67,16 @@ def difference(one: Estimator | str | Path, other: Estimator | str | Path, table
     if len(frame) < 2 or math.isnan(found.standard_error):
         what = f"{len(frame)} row{'s' * (len(frame) != 1)}" if len(frame) < 2 else "a row that is impossible under one"
         raise UserError(f"no standard error of the difference can be had: {what}", "give other rows, or more")
-    return Difference((named(one, first), named(other, second)), scores, found)
+    seen = _fitted(first, frame), _fitted(second, frame)
+    return Difference((named(one, first), named(other, second)), scores, found, seen)
+
+
+def _fitted(estimator: Estimator, frame: pd.DataFrame) -> int:
+    """How many rows of a table were fitted, where it is the one of the fit, or its training rows."""
+    try:
+        return len(fitted_rows(frame, estimator.model_.codec, estimator.n_train_, int(estimator.seed)))
+    except (UserError, AttributeError):  # a stack has no codec of its own
+        return 0
 
 
 def named(run: Estimator | str | Path, estimator: Estimator) -> str:

@@ -82,7 +82,8 @@ def fit(
         until = None if deadline is None else started + START_SHARE * (deadline - started)
         finished = model.initialise(replace(train, until=until))
         agree(_state(model))  # a clock may have ended it elsewhere
-        fitted = Fitted(notes=list(getattr(model.program, "notes", ())), processes=processes())
+        notes = [*getattr(model.program, "notes", ()), *getattr(model.guide, "notes", ())]
+        fitted = Fitted(notes=notes, processes=processes())
         if finished:
             fitted.tier, fitted.stopped = finished
         if source is not None or hasattr(model.objective, "agreement"):

@@ -117,6 +117,8 @@ class Multivariate(MeanField):
     ):
         super().__init__(schema, program, sites, guide, views)
         many = self.size if self.size <= most else 0
+        if self.size > most:
+            self.notes = [f"of {self.size} parameters more than {most} (guide.most) are taken to be independent"]
         self.lower = nn.Parameter(torch.zeros(many, many, dtype=torch.float64))
         self.register_buffer("centre", torch.zeros(self.size, dtype=torch.float64))
         self.register_buffer("frame", torch.eye(many, dtype=torch.float64))
