@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -37,6 +39,7 @@ TABLES = {
     "titanic": "titanic.csv",
 }
 DEFAULT = "default"
+KEY = ("model", "table", "seed", "change")
 
 
 def hidden(*widths: int) -> Settings:
@@ -78,23 +81,31 @@ CHANGES: dict[str, dict[str, Settings]] = {
 }
 
 
-def difference(model: str, changed: Settings, name: str, seed: int, rows: int, data: Path, base: pd.Series) -> Line:
-    started = time.process_time()
-    value = scored(model, changed, name, seed, rows, data)
-    found, error = paired(value.to_numpy(), base.to_numpy())
-    return {"value": float(value.mean()), "difference": found, "error": error,
-            "seconds": time.process_time() - started}  # fmt: skip
-
-
-def scored(model: str, changed: Settings, name: str, seed: int, rows: int, data: Path) -> pd.Series:
+def load(name: str, rows: int, data: Path) -> pd.DataFrame:
     frame = zoo.read_table(data / TABLES[name])
-    frame = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
-    parts = split(len(frame), seed)
-    train, validation, test = (frame.iloc[part] for part in parts)
+    return frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
+
+
+def scored(model: str, changed: Settings, frame: pd.DataFrame, seed: int) -> tuple[np.ndarray, float]:
+    """Log-density of each test row, and processor seconds of fit and score."""
+    train, validation, test = (frame.iloc[part] for part in split(len(frame), seed))
+    started = time.process_time()
     kept = zoo.Estimator(model, settings=changed, seed=seed, device="cpu").fit_parts(
         train, validation, zoo.infer_schema(frame)
     )
-    return pd.Series(kept.score_samples(test))
+    rows = kept.score_samples(test)
+    return rows, time.process_time() - started
+
+
+def measured(model: str, name: str, frame: pd.DataFrame, seed: int, changes: dict[str, Settings]) -> Iterator[Line]:
+    """The defaults, then every change beside them."""
+    base = None
+    for change, settings in ({DEFAULT: {}} | changes).items():
+        rows, seconds = scored(model, settings, frame, seed)
+        base = rows if base is None else base
+        difference, error = paired(rows, base)
+        yield {"model": model, "table": name, "seed": seed, "rows": len(frame), "change": change,
+               "value": float(rows.mean()), "difference": difference, "error": error, "seconds": seconds}  # fmt: skip
 
 
 def page(lines: list[Line]) -> str:
@@ -137,21 +148,14 @@ def main() -> None:
     torch.set_num_threads(1)
     for model in asked.models:
         changes = CHANGES[model]
+        if asked.changes:
+            changes = {change: changes[change] for change in asked.changes.split(",")}
         for name in asked.tables:
+            frame = load(name, asked.rows, asked.data)
             for seed in asked.seeds:
-                started = time.process_time()
-                base = scored(model, {}, name, seed, asked.rows, asked.data)
-                own = {"value": float(base.mean()), "difference": 0.0, "error": 0.0,
-                       "seconds": time.process_time() - started}  # fmt: skip
-                about = {"model": model, "table": name, "seed": seed, "rows": asked.rows}
-                keep(asked.output / "defaults.json", [about | {"change": DEFAULT} | own], KEY, page)
-                for change in asked.changes.split(",") if asked.changes else changes:
-                    found = difference(model, changes[change], name, seed, asked.rows, asked.data, base)
-                    print(name, seed, change, {k: round(v, 3) for k, v in found.items()}, flush=True)
-                    keep(asked.output / "defaults.json", [about | {"change": change} | found], KEY, page)
-
-
-KEY = ("model", "table", "seed", "change")
+                for line in measured(model, name, frame, seed, changes):
+                    print(line, flush=True)
+                    keep(asked.output / "defaults.json", [line], KEY, page)
 
 
 if __name__ == "__main__":

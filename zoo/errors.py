@@ -37,3 +37,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     listed = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
     return f"did you mean {close[0]!r}? legal: {listed}" if close else f"legal: {listed}"
+
+
+def line_of(error: BaseException) -> str:
+    """The first line of an exception."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,8 +12,13 @@ import torch
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
-from zoo.errors import UserError
+from zoo.errors import UserError, line_of
 from zoo.rows.rows import OBSERVED, Rows
+
+TRIED = 7
+"""Rows of a second run: a number that no shape of a program is likely to have."""
+SHAPES = ("hape", "size", "expects a predictor", "dimension", "Multiple sample sites")
+"""What errors say that are the program's own."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def _told(n: int) -> Iterator[None]:
     except UserError:
         raise
     except (ValueError, RuntimeError) as error:
-        what = (str(error).strip().splitlines() or [""])[0]
+        what = line_of(error)
         if not any(word in what for word in SHAPES):
             raise
         remedy = "a site is (rows, ...), and what a row has several of ends with .to_event(1); --debug shows the line"
@@ -97,12 +102,6 @@ def samples(trace: Any) -> dict[str, dict[str, Any]]:
         for name, site in trace.nodes.items()
         if site["type"] == "sample" and not isinstance(site["fn"], _Subsample)
     }
-
-
-TRIED = 7
-"""Rows of a second run: a number that no shape of a program is likely to have."""
-SHAPES = ("hape", "size", "expects a predictor", "dimension", "Multiple sample sites")
-"""What errors say that are the program's own."""
 
 
 def discover(program: Callable[[Rows], Any], rows: Rows) -> Sites:

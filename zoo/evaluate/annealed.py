@@ -21,8 +21,9 @@ import pyro.poutine as poutine
 import torch
 from torch import Tensor
 
-from zoo.errors import UserError
+from zoo.errors import UserError, line_of
 from zoo.log_weights import log_mean, log_weights
+from zoo.rows.chain import effective
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 from zoo.sites import drawn_cells, samples
@@ -135,7 +136,7 @@ def check(model: Model, rows: Rows) -> None:
     except UserError:
         raise
     except Exception as error:  # a flow that cannot be inverted, a guide without a density
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        said = line_of(error)
         raise UserError(f"the guide of {name} cannot say the density of any latent: {said}", instead) from error
     if not steady:
         raise UserError(f"{name} says another number for the same latents each time, and cannot be annealed", instead)
@@ -158,11 +159,6 @@ def monte_carlo(log_w: Tensor) -> Tensor:
         return torch.full_like(log_w[0], math.nan)
     w = (log_w - log_w.amax(0)).exp()
     return w.std(0) / w.mean(0) / math.sqrt(len(w))
-
-
-def effective(log_w: Tensor) -> Tensor:
-    """How many of the chains (C, n) a row's weight lies on (n,): 1 over the sum of squares of their shares."""
-    return 1 / torch.softmax(log_w, 0).square().sum(0)
 
 
 class _Path:

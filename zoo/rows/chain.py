@@ -111,7 +111,7 @@ class Chain(TorchDistribution):
             part = many.take((copies + lacking).flatten())
             density = self._so_far(j, x[:, lacking].flatten(0, 1), part)
             weigh(lacking, int(rank[j]), density)
-            few = lacking[_effective(log_w[:, lacking]) < size / 2]
+            few = lacking[effective(log_w[:, lacking]) < size / 2]
             if len(few):
                 x[:, few] = x[pick(few, size), few]
                 log_w[:, few] = 0.0
@@ -125,7 +125,7 @@ class Chain(TorchDistribution):
         return x[shuffled, everyone]
 
 
-def _effective(log_w: Tensor) -> Tensor:
+def effective(log_w: Tensor) -> Tensor:
     """Particles (n,) that weights (particles, n) are worth."""
     return 1 / torch.softmax(log_w.nan_to_num(nan=-1e30, neginf=-1e30), 0).square().sum(0)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zoo.errors import UserError, ZooWarning, nearest
-from zoo.table.files import Content, line_of, said
+from zoo.errors import UserError, ZooWarning, line_of, nearest
+from zoo.table.files import Content, said
 from zoo.table.frames import as_pandas
 from zoo.table.typed import without_objects
 

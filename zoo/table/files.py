@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.errors import UserError, ZooWarning, nearest
+from zoo.errors import UserError, ZooWarning, line_of, nearest
 
 TEXT = (".csv", ".tsv", ".txt", ".data")
 LINES = (".jsonl", ".ndjson")
@@ -80,11 +80,6 @@ def without_password(url: str) -> str:
     """A URL with `***` in the place of passwords."""
     url = re.sub(r"(://[^:/?#]*):.*@", r"\1:***@", url)
     return re.sub(r"([?&][^=&]*pass[^=&]*=)[^&]*", r"\1***", url)
-
-
-def line_of(error: BaseException) -> str:
-    """The first line of an exception."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 # ---- files

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from zoo.errors import UserError
-from zoo.table.files import line_of
+from zoo.errors import UserError, line_of
 from zoo.table.typed import from_arrow
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from zoo.errors import UserError
-from zoo.table.files import existing, line_of, said
+from zoo.errors import UserError, line_of
+from zoo.table.files import existing, said
 from zoo.table.typed import without_objects
 
 if TYPE_CHECKING:

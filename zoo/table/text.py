@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from zoo.errors import UserError, ZooWarning, nearest
-from zoo.table.files import PACKINGS, decoded, existing, line_of, said
+from zoo.errors import UserError, ZooWarning, line_of, nearest
+from zoo.table.files import PACKINGS, decoded, existing, said
 from zoo.table.layout import Layout, find_layout, separator, widths
 
 MISSING = (

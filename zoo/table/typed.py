@@ -17,8 +17,8 @@ import pyarrow.dataset as ds
 import pyarrow.feather
 import pyarrow.parquet as pq
 
-from zoo.errors import UserError, ZooWarning
-from zoo.table.files import ARROW, Content, decoded, line_of
+from zoo.errors import UserError, ZooWarning, line_of
+from zoo.table.files import ARROW, Content, decoded
 
 _BROKEN = (ValueError, OSError, KeyError, TypeError, NotImplementedError)  # Arrow's errors are among these
 

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 
-from zoo.errors import UserError, nearest
-from zoo.table.files import ARROW, FORMATS, LINES, TEXT, line_of, split_ending
+from zoo.errors import UserError, line_of, nearest
+from zoo.table.files import ARROW, FORMATS, LINES, TEXT, split_ending
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can give
 
