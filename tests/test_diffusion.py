@@ -362,7 +362,7 @@ def test_telling_rows_from_noise_finds_the_density_and_its_constant(build):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "steps"), [("flow-matching", 1500), ("score-ve", 1500)])  # of a kind with the others
+@pytest.mark.parametrize(("name", "steps"), [("flow-matching", 1000), ("score-ve", 1000)])  # of a kind with the others
 def test_every_mode_of_a_ring_is_drawn(name, steps):
     from benchmarks.diffusion import modes
 

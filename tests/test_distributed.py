@@ -24,7 +24,7 @@ FLOW = {"program.flow.hidden": [8], "program.flow.layers": 2, "fit.steps": 20, "
 MODELS = {
     "maf": {**FLOW, "fit.tier": "graph"},
     "gmm": {"program.restarts": 2},
-    "vae": {"program.dim": 2, **NETWORKS, "guide.network.hidden": [16], "fit.steps": 250},
+    "vae": {"program.dim": 2, **NETWORKS, "guide.network.hidden": [16], "fit.steps": 120},
     "gan": {**NETWORKS, "program.prior.components": 3, "objective.network.hidden": [16], "fit.steps": 30},
 }
 FIT = ["maf", "table.csv", *(f"--set={key}={value}" for key, value in FLOW.items()), "--json", "-o", "run"]

@@ -80,11 +80,11 @@ def test_the_right_family_comes_near_the_truth(model, generator, settings):
 @pytest.mark.parametrize(
     ("model", "generator", "settings", "options"),
     [
-        ("bayesian-gmm", GaussianMixture, {"components": 5}, {}),
-        ("dpmm", GaussianMixture, {"components": 8}, {}),
-        ("bayesian-ppca", Factors, {"dim": 3, "program.noise": "column"}, {}),
-        ("grouped-gmm", Grouped, {"components": 3}, {"group": "group"}),
-        ("grouped-ppca", GroupedCentres, {"dim": 1, "program.noise": "column"}, {"group": "group"}),
+        ("bayesian-gmm", GaussianMixture, {"components": 5, "fit.steps": 600}, {}),
+        ("dpmm", GaussianMixture, {"components": 8, "fit.steps": 600}, {}),
+        ("bayesian-ppca", Factors, {"dim": 3, "program.noise": "column", "fit.steps": 600}, {}),
+        ("grouped-gmm", Grouped, {"components": 3, "fit.steps": 600}, {"group": "group"}),
+        ("grouped-ppca", GroupedCentres, {"dim": 1, "program.noise": "column", "fit.steps": 600}, {"group": "group"}),
     ],
 )
 def test_the_right_family_with_priors_comes_near_the_truth(model, generator, settings, options):
@@ -112,7 +112,7 @@ def test_the_posterior_of_a_centre_is_as_wide_as_it_should_be():
     x = rng.normal(size=(150, 1)) * [1.5, 1.0, -1.0, 0.5] + 0.5 * rng.normal(size=(150, 4))
     frame = pd.DataFrame(x, columns=list("abcd"))
     schema = infer_schema(frame, kinds={"*": "continuous"})
-    settings = {"dim": 1, "program.noise": "column"}
+    settings = {"dim": 1, "program.noise": "column", "fit.steps": 1000}
     fitted = Estimator("bayesian-ppca", settings=settings).fit_parts(frame, None, schema)
     loc = fitted.posterior(1000)["loc"] * fitted.model_.codec.scale.numpy()
     np.testing.assert_allclose(loc.std(0) / (x.std(0) / np.sqrt(len(x))), 1.0, atol=0.15)

@@ -800,7 +800,7 @@ def test_a_correlated_posterior_is_found(guide, build):
     fit(model, rows, settings=FitSettings(steps=500 if guide == "flow" else 1000, learning_rate=0.03))
     truth = np.linalg.inv(np.eye(2) + len(frame))
     with torch.no_grad(), scope(0):
-        u = torch.stack([model.guide.posterior().sample() for _ in range(4000)]).numpy()
+        u = torch.stack([model.guide.posterior().sample() for _ in range(1000)]).numpy()
     np.testing.assert_allclose(u.mean(0), truth @ [2.7, 2.7], atol=0.2)
     np.testing.assert_allclose(np.cov(u.T), truth, atol=0.2)
 

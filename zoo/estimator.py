@@ -53,8 +53,9 @@ from zoo.table.stream import SOME, Stream, streamed
 
 WEIGHT = "sample_weight"
 SILENCE_ROWS = 2000
-MERGED_ROWS = 20_000
-"""Rows that say which components are one cluster; a fifth of them where the density is a bound."""
+MERGED_ROWS, MERGED_VIEWS = 20_000, 20
+"""Rows that say which components are one cluster, a fifth of them where the density is a bound; and draws of latents
+that belong to no row, of many more by which rows are told their clusters."""
 
 
 class NotAble(UserError, AttributeError):
@@ -234,7 +235,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         if rows.n > most:
             picked = np.random.default_rng(self.seed).choice(rows.n, most, replace=False)
             rows = rows.take(torch.from_numpy(np.sort(picked)).to(model.device))
-        found = posterior.cluster_probabilities(model, rows, self.seed).cpu().numpy()
+        found = posterior.cluster_probabilities(model, rows, self.seed, MERGED_VIEWS).cpu().numpy()
         told = not any(key.startswith("program.") and isinstance(v, int) for key, v in self.chosen_.items())
         self.clusters_ = Clusters.of(found, rows.weight.cpu().numpy(), told)
 

@@ -50,9 +50,9 @@ def draws_of_globals(model: Model, draws: int, seed: int = SEED) -> dict[str, Te
     return {name: torch.stack([values[name] for values in every]) for name in (every[0] if every else {})}
 
 
-def views(model: Any, draws: int = 0) -> list[Any]:
+def views(model: Any, draws: int = 0, most: int | None = None) -> list[Any]:
     """The model itself where it has no global latents; else at draws of them, as many as the guide says and at least
-    `draws`; at one where the guide is a point.
+    `draws`, or at the first `most` of them; at one where the guide is a point.
 
     The density of a row is the mean over views. They are the same at every call, so that scores and samples agree, and
     rows can be compared.
@@ -61,4 +61,4 @@ def views(model: Any, draws: int = 0) -> list[Any]:
         return [model]
     with scope(SEED):
         many = max(draws, getattr(model.guide, "views", VIEWS))
-        return [Fixed(model) for _ in range(many if model.averages else 1)]
+        return [Fixed(model) for _ in range(min(many, most or many) if model.averages else 1)]

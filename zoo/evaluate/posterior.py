@@ -27,15 +27,18 @@ PARTICLES, FEWEST = 32, 4
 """Draws of the latents of a row: of all draws of the global latents together, and at each of them."""
 
 
-def cluster_probabilities(model: Model, rows: Rows, seed: int = 0) -> Tensor:
-    """p(cluster | seen cells) of each row (n, K), averaged over the posterior of any other latents."""
-    return averaged(model, rows, seed, _clusters)
+def cluster_probabilities(model: Model, rows: Rows, seed: int = 0, most: int | None = None) -> Tensor:
+    """p(cluster | seen cells) of each row (n, K), averaged over the posterior of any other latents; of those that
+    belong to no row, over `most` draws at most."""
+    return averaged(model, rows, seed, _clusters, most)
 
 
-def averaged(model: Any, rows: Rows, seed: int, function: Callable[[Any, Rows, int, int], Tensor]) -> Tensor:
+def averaged(
+    model: Any, rows: Rows, seed: int, function: Callable[[Any, Rows, int, int], Tensor], most: int | None = None
+) -> Tensor:
     """`function(view, rows, seed, particles)` (n, ...) over draws of the global latents, each weighed by the density of
     the row that it gives."""
-    every = views(model)
+    every = views(model, most=most)
     k = particles(every)
     if len(every) == 1:
         return function(every[0], rows, seed, k)
