@@ -43,6 +43,7 @@ def test_a_right_model_draws_uniform_ranks(rounded: bool) -> None:
     assert uniform(model.impute(frame, draws=DRAWS), truth) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounded", [False, True])
 def test_draws_of_a_wrong_model_are_put_right(rounded: bool) -> None:
     """Noise that is narrow in most rows and wide in some, under one Gaussian: its draws are too wide by far.

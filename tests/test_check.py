@@ -181,6 +181,7 @@ def test_a_sound_program_passes(models_file: str) -> None:
     assert sum(finding.holds is True for finding in findings) >= 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FAULTS, "of_other_rows"])
 def test_planted_faults_are_found(name: str, models_file: str) -> None:
     try:
@@ -208,6 +209,7 @@ def _small(name: str) -> dict[str, object]:
     return sets
 
 
+@pytest.mark.slow
 def test_what_fails_ends_with_code_1_and_a_word_on_shapes(
     models_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,7 @@ def away(house: Path, tmp_path: Path) -> Iterator[Path]:
 # ----------------------------------------------------------------------------------------------------- judging samples
 
 
+@pytest.mark.slow
 def test_judge_prints_every_figure_with_its_ceiling_and_floor(away: Path) -> None:
     penguins().sample(frac=1.0, random_state=0).to_csv("made.csv", index=False)
     said = worked(zoo("judge", "p.csv", "made.csv", "--target", "species"))
@@ -165,6 +166,7 @@ def test_judge_reads_both_tables_alike(away: Path) -> None:
     assert both[0]["figures"]["copies"]["value"] == 1
 
 
+@pytest.mark.slow
 def test_compare_with_and_without_samples(away: Path) -> None:
     sets = ("-m", "gaussian", *QUICK)
     said = worked(zoo("compare", "p.csv", *sets, "-o", "with"))
@@ -246,6 +248,7 @@ ODD = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ODD)
 def test_an_odd_table_works_through(case: str, tmp_path: Path) -> None:
     """Compare, score, sample, impute, cluster; the samples have the table's columns and can be scored."""
@@ -291,6 +294,7 @@ def test_nullable_columns_come_back_as_they_were(tmp_path: Path) -> None:
         assert isinstance(result["c"].dtype, pd.CategoricalDtype)
 
 
+@pytest.mark.slow
 def test_three_hundred_columns(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(60, 300)), columns=[f"c{i}" for i in range(300)])
@@ -472,6 +476,7 @@ def test_a_run_replaces_a_run_and_fills_an_empty_folder(away: Path) -> None:
     assert [p.name for p in away.iterdir() if p.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["run", "run/", ".", "link", "deep/../run"])
 @pytest.mark.parametrize("command", ["fit", "compare"])
 def test_a_run_is_replaced_wherever_it_is_named_from(command: str, target: str, away: Path) -> None:
@@ -558,6 +563,7 @@ def test_where_no_run_can_be_written(command: str, case: str, away: Path) -> Non
 # ------------------------------------------------------------------------------------------------------------- schema
 
 
+@pytest.mark.slow
 def test_a_schema_goes_round(away: Path) -> None:
     """`zoo inspect > schema.toml`, edited, is what `--schema` takes; what it cannot mean is refused."""
     said = worked(zoo("inspect", "p.csv"))
@@ -669,6 +675,7 @@ def test_text_among_numbers_is_told_though_it_makes_a_column_look_like_an_identi
 # ---------------------------------------------------------------------------------------------- read as the fit's was
 
 
+@pytest.mark.slow
 def test_a_table_is_read_as_that_of_the_fit(away: Path) -> None:
     """Tokens, names and separator of the fit hold for the verbs, unless others are given or the table has its own."""
     table = penguins()
@@ -732,6 +739,7 @@ def test_a_damaged_run(file: str, how: str, here: Path, tmp_path: Path) -> None:
     assert said.code in (0, 2), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["gone", "empty", "half", "garbage", "list"])
 @pytest.mark.parametrize(
     "file", ["comparison.json", "scores.parquet", "held_out.parquet", "rows.parquet", "schema.toml"]
@@ -933,6 +941,7 @@ def test_values_given_come_back(away: Path) -> None:
     assert "its 120 missing cells cannot be filled" in worked(zoo("impute", "run", "holes.csv")).err
 
 
+@pytest.mark.slow
 def test_draws_of_a_group_say_it(away: Path) -> None:
     settings = ("--set", "components=2", "--set", "restarts=1")
     worked(zoo("fit", "grouped-gmm", "p.csv", "-o", "run", "--group", "species", *settings, *QUICK))
@@ -952,6 +961,7 @@ def test_a_grid_says_what_it_chose(away: Path) -> None:
     assert f"components = {settings['program.components']}: " in next(x for x in said.err.splitlines() if "chosen" in x)
 
 
+@pytest.mark.slow
 def test_clusters_that_have_no_place_are_told(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     centre = 30 * rng.integers(14, size=(280, 1))
@@ -976,6 +986,7 @@ def test_clusters_that_have_no_place_are_told(tmp_path: Path) -> None:
     assert f"{found} clusters, of which the 11 largest are shown" in said
 
 
+@pytest.mark.slow
 def test_models_that_fail_are_named(away: Path) -> None:
     """A comparison works where one of those asked for does, and says which did not; else it is refused."""
     broken = ("--set", "fit.learning_rate=1e30", "--set", "fit.steps=9", "--set", "components=2")
@@ -1080,6 +1091,7 @@ PIPES: dict[str, Callable[[], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", PIPES)
 @pytest.mark.skipif(sys.platform == "win32", reason="a closed pipe is another thing there")
 def test_a_reader_that_has_read_enough(case: str, tmp_path: Path) -> None:

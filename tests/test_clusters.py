@@ -166,6 +166,7 @@ def test_cross_validation_fits_all_rows_and_prefers_the_simple() -> None:
     assert [choice["chosen"] for choice in model.choices_] == [True] + [False] * (len(model.choices_) - 1)
 
 
+@pytest.mark.slow
 def test_stability_tells_clusters_from_noise() -> None:
     """Uniform rows cut in 5, and three clusters. Of 8 other seeds the index on noise was 0.39 to 0.66."""
     settings = {"components": 5, "restarts": 2}

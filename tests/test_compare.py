@@ -124,6 +124,7 @@ def test_two_fits_alike_differ_by_nothing(complete_mixed: pd.DataFrame, mine: Pa
     np.testing.assert_array_equal(result.scores["gaussian"], result.scores["twin"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_ranking(mixed: pd.DataFrame) -> None:
     def numbers(seed: int) -> tuple[list[str], np.ndarray]:
         result = quiet(mixed, ["mixture", "vae"], settings={**MIXTURE, "dim": 2}, seed=seed)

@@ -31,6 +31,7 @@ EXPECTED_TO_FAIL = {
 }
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [
         Estimator("mixture", settings=QUICK, kinds={"*": "continuous"}, device="cpu"),

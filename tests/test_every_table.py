@@ -62,6 +62,7 @@ def test_what_does_not_hold_is_said(folder: Path) -> None:
     assert line["failed"].startswith("fit: exit code 2: zoo: the table has 2 rows")
 
 
+@pytest.mark.slow
 def test_rows_are_limited_where_a_table_is_wide(folder: Path) -> None:
     np.save(folder / "wide.npy", np.random.default_rng(0).normal(size=(90, 64)))
     line = sweep(Table(str(folder / "wide.npy")), "independent", ["fit.steps=3"], 40)

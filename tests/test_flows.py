@@ -38,6 +38,7 @@ def context(n: int, width: int) -> torch.Tensor | None:
     return torch.randn(n, width, dtype=torch.float64) if width else None
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize(("features", "width"), [(1, 0), (2, 0), (3, 2), (5, 1)])
 def test_the_jacobian_is_what_it_says(name: str, features: int, width: int) -> None:
@@ -96,6 +97,7 @@ def test_every_weight_moves(name: str) -> None:
         assert parameter.grad.any(), key
 
 
+@pytest.mark.slow
 @every
 def test_a_step_can_be_captured(name: str) -> None:
     """Value and gradients as one graph, replayed on other rows: no look at the data, no branch on it."""

@@ -60,6 +60,7 @@ def numbers_of(name: str, frame: pd.DataFrame, table: str, particles: int = 50) 
         return fitted(name, table).log_likelihood(frame, particles).log_likelihood
 
 
+@pytest.mark.slow
 @every
 @on
 def test_a_finite_number_for_every_row_of_any_group_or_none(name, table):
@@ -164,6 +165,7 @@ def test_save_and_load_give_the_same_numbers(name, table, tmp_path):
     pd.testing.assert_frame_equal(again.sample(20, given=frame), kept.sample(20, given=frame), check_exact=True)
 
 
+@pytest.mark.slow
 @every
 @on
 def test_imputation_fills_what_is_missing_and_nothing_else(name, table):
@@ -179,6 +181,7 @@ def test_imputation_fills_what_is_missing_and_nothing_else(name, table):
             assert filled.loc[seen, column].equals(holes.loc[seen, column])
 
 
+@pytest.mark.slow
 @every
 def test_what_is_filled_in_is_near_its_group(name):
     """The groups' centres differ by a few standard deviations, and are what an empty row is filled with."""
@@ -202,6 +205,7 @@ def test_a_table_without_the_column_is_refused_in_one_line(name, table):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @every
 def test_rows_of_no_weight_count_for_nothing(name):
     """A fit to rows of which some have no weight is that of the others, but for how they are drawn."""
@@ -231,6 +235,7 @@ def test_the_order_of_rows_is_irrelevant(name, table):
         assert shuffled.mean == pytest.approx(straight.mean, abs=5 * error)
 
 
+@pytest.mark.slow
 def test_draws_of_the_posterior(continuous):
     """They come by site, again at the same seed, about where they are centred; a point has none."""
     kept = fitted("grouped-ppca", "pair")

@@ -260,10 +260,11 @@ def save_and_load(estimator: Estimator, frame: pd.DataFrame) -> None:
     np.testing.assert_array_equal(again.score_samples(frame), estimator.score_samples(frame))
 
 
-EXAMPLES = 50
+EXAMPLES = 40
 everything = list(HealthCheck)
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=everything)
 @given(hostile(), st.sampled_from(MODELS))
 def test_a_hostile_table(table: Hostile, other: str) -> None:
@@ -288,6 +289,7 @@ def test_many_hostile_tables(part: int) -> None:
     hold_all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_a_hostile_column(kind: str) -> None:
     """Each of them beside a plain one."""

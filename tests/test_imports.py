@@ -155,6 +155,7 @@ print(json.dumps({k: [str(before[k]), str(after[k])] for k in before if before[k
 """
 
 
+@pytest.mark.slow
 def test_importing_changes_no_switch() -> None:
     changed = json.loads(python(SWITCHES, *MODULES).splitlines()[-1])
     changed.pop("warnings", None)  # libraries add their own when they are loaded

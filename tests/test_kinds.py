@@ -231,6 +231,7 @@ def test_density_and_masses_come_to_one(model: str, name: str) -> None:
     assert total == pytest.approx(1.0, abs=tolerance(found.schema["v"]))
 
 
+@pytest.mark.slow
 @every
 @both
 def test_samples_agree_with_the_density_and_keep_to_the_support(model: str, name: str) -> None:
@@ -294,6 +295,7 @@ def with_weights_of(found: Model, schema: Schema, frame: pd.DataFrame) -> Model:
     return other.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", numbers)
 @both
 @pytest.mark.parametrize("factor", [0.125, 1000.0])
@@ -348,6 +350,7 @@ def test_a_narrow_lattice_is_a_density_in_the_limit(model: str, name: str) -> No
 # ---- (e), (f)  independence and hidden cells
 
 
+@pytest.mark.slow
 @every
 def test_independent_columns_add_up(name: str) -> None:
     frame, schema = table(name)
@@ -362,6 +365,7 @@ def test_independent_columns_add_up(name: str) -> None:
     np.testing.assert_allclose(log_p(found, blank[0]), log_p(found, blank[1]), atol=1e-9)
 
 
+@pytest.mark.slow
 @every
 def test_a_hidden_cell_is_summed_out(name: str) -> None:
     """At some values of `u`, the sum of p(u, v) over `v` is p(u)."""

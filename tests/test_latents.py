@@ -102,6 +102,7 @@ def bent() -> tuple[Model, pd.DataFrame]:
     return made, frame
 
 
+@pytest.mark.slow
 def test_the_ladder_climbs_to_the_integral_over_the_latent(bent: tuple[Model, pd.DataFrame]) -> None:
     """p(x) of one latent by quadrature. The last comparison fails by chance in 6e-5 of seeds."""
     made, frame = bent

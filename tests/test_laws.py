@@ -17,6 +17,7 @@ import pandas as pd
 import pyro.poutine as poutine
 import pytest
 import torch
+from entries import entries, law
 from scipy import stats
 
 from zoo import run
@@ -25,9 +26,7 @@ from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import score
 from zoo.fitting.loop import Fitted, fit
 from zoo.fitting.settings import FitSettings
-from zoo.line_up import LINE_UP
 from zoo.model import Model
-from zoo.recipe import AXES
 from zoo.registry import Registry
 from zoo.rows.dense import Dense
 from zoo.rows.joint import Joint
@@ -36,39 +35,7 @@ from zoo.scope import scope
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
 
-NAMES = Registry.load().names
 TABLES = ("continuous", "pair", "mixed", "complete_mixed", "levels")
-
-
-def kin(name: str) -> tuple[object, ...]:
-    """What entries share that differ in settings alone: the code that they run."""
-    recipe = Registry.load()[name]
-    program = recipe.program.settings
-    prior = program["prior"].use if "prior" in program else ""
-    return (*(getattr(recipe, axis).use for axis in AXES), prior, program.get("mixed"), "flow" in recipe.guide.settings)
-
-
-FIRST = {kin(name): name for name in reversed(NAMES)}
-"""The first entry of each kind stands for its kin, but in laws that hold an entry's own numbers against the truth."""
-
-
-def law(*tables: str, own: bool = False) -> pytest.MarkDecorator:
-    """Every entry on tables: the line-up on all of these, the first of each kind on two; `own`: its kin too, on one."""
-    cases = []
-    for name in NAMES:
-        some = [t for t in tables if t in ("continuous", "mixed")] or tables[:1]
-        kept = tables if name in LINE_UP else some if FIRST[kin(name)] == name else some[-1:] if own else ()
-        marks = () if name in LINE_UP else pytest.mark.slow
-        cases += [pytest.param(name, table, marks=marks, id=f"{name}-{table}") for table in kept]
-    return pytest.mark.parametrize(("name", "table"), cases)
-
-
-def entries(own: bool = False) -> pytest.MarkDecorator:
-    """The line-up and the first entry of each kind; `own`: every entry."""
-    kept = [n for n in NAMES if own or n in LINE_UP or FIRST[kin(n)] == n]
-    return pytest.mark.parametrize(
-        "name", [n if n in LINE_UP else pytest.param(n, marks=pytest.mark.slow) for n in kept]
-    )
 
 
 def likely(model: Model) -> Model:
@@ -434,6 +401,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.slow
 @law("mixed")
 def test_two_fits_do_not_touch_each_other(name, table, build, tables):
     """A alone, then B, then A again while B is fitted inside each of its looks: A is the same, bit for bit."""
@@ -707,6 +675,7 @@ def test_a_weight_is_a_repeated_row(name, table, fitted, tables):
         assert not same_mean(a, losses(model, model.rows(frame), 2), slack=1e-6)
 
 
+@pytest.mark.slow
 @law("continuous", "mixed", "levels")
 def test_a_start_in_closed_form_takes_weights_as_repeated_rows(name, table, build, fitted, tables):
     frame = tables[table]

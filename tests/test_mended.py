@@ -92,6 +92,7 @@ def test_a_cluster_of_few_rows_and_one_of_stray_rows_are_counted() -> None:
     assert any("reached over 10 standard deviations in a, b" in text for text in notes(strays(), "gmm", components=3))
 
 
+@pytest.mark.slow
 def test_fit_and_compare_say_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ def test_area_under_the_curve_of_shifted_normals() -> None:
     calibrated(draw, PHI(0.7 / math.sqrt(2)))
 
 
+@pytest.mark.slow
 def test_a_classifier_of_one_source_tells_nothing() -> None:
     def draw(r: np.random.Generator) -> Value:
         return two_sample.boosted_test(sample(x=r.normal(size=90)), sample(x=r.normal(size=90)), 0)["c2st_auc"]
@@ -469,6 +470,7 @@ KINDS = {"x": "continuous", "z": "continuous", "y": "continuous"}
 SCHEMA = infer_schema(world(500, 0), kinds=KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["label", "y"])
 def test_rows_of_the_true_generator_are_as_good_as_real_ones(target: str) -> None:
     """The difference of two trainings on as many rows of one source, several times, is chance."""
@@ -568,6 +570,7 @@ def test_copied_rows_are_seen_in_a_judgement() -> None:
     assert any("halved" in note for note in without.notes)
 
 
+@pytest.mark.slow
 def test_missing_cells_that_a_density_says_nothing_of() -> None:
     """Real rows with holes at random, and complete draws of their source: told apart by nothing but the holes."""
     real, train = (world(900, s).mask(rng(s).random((900, 4)) < 0.2) for s in (1, 3))

@@ -68,6 +68,7 @@ def table(n: int = 120) -> pd.DataFrame:
     return pd.DataFrame(columns).assign(d=np.where(z > 0, "high", "low")).mask(rng.random((n, 4)) < 0.05)
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme(folder: Path) -> None:
     """The block that uses zoo, run from its first line to its last with small models of the same names."""
     (folder / "models.toml").write_text(QUICK)
@@ -82,6 +83,7 @@ def test_the_python_of_the_readme(folder: Path) -> None:
     assert " lower " in said.getvalue().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_model_of_the_readme(folder: Path) -> None:
     """mine.py and both entries, pasted as they are: fitted, scored, sampled, imputed, embedded, saved and loaded."""
     (mine,) = (block for block in PYTHON if "rows.observe" in block)

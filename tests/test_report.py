@@ -91,6 +91,7 @@ def document(*lines: dict[str, Any], test: int = 490) -> dict[str, Any]:
 # ---- the page
 
 
+@pytest.mark.slow
 def test_page_needs_nothing_but_itself(page: str, folder: Path) -> None:
     assert not re.search(r"https?://", page)
     assert not re.search(r"(src|href)=\"(?!#|data:)", page)

@@ -79,6 +79,7 @@ def judged(models_file: str) -> Comparison:
 # ------------------------------------------------------------------------------------------------------------- figures
 
 
+@pytest.mark.slow
 def test_every_model_is_judged_by_its_samples(judged: Comparison) -> None:
     document = json.loads(json.dumps(judged.to_json(), allow_nan=False))
     samples = document["samples"]
@@ -99,6 +100,7 @@ def test_every_model_is_judged_by_its_samples(judged: Comparison) -> None:
     assert lines["mute"]["nearer_to_training"] == pytest.approx(0.5, abs=5 * lines["mute"]["nearer_to_training_se"])
 
 
+@pytest.mark.slow
 def test_samples_cost_no_fit_its_time_and_can_be_left_out(models_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
 
@@ -199,6 +201,7 @@ def test_it_is_saved_loaded_and_shown(judged: Comparison, models_file: str, tmp_
         assert f"{document['samples'][end]['trend']:.3f} ± {document['samples'][end]['trend_se']:.3f}" in page
 
 
+@pytest.mark.slow
 def test_nothing_but_models_without_a_likelihood(models_file: str, tmp_path: Path) -> None:
     """No baseline in the registry, so that none has a number: the best by samples stands for the comparison."""
     path = Path(models_file).with_name("alone.toml")
@@ -215,6 +218,7 @@ def test_nothing_but_models_without_a_likelihood(models_file: str, tmp_path: Pat
     assert "What could not be shown" not in page
 
 
+@pytest.mark.slow
 def test_a_run_of_before_still_gives_its_page(judged: Comparison, tmp_path: Path, models_file: str) -> None:
     folder = judged.save(tmp_path / "run")
     document = load_comparison(folder)
@@ -234,6 +238,7 @@ def test_a_run_of_before_still_gives_its_page(judged: Comparison, tmp_path: Path
 # --------------------------------------------------------------------------------------------------------- in python
 
 
+@pytest.mark.slow
 def test_judge_takes_any_table(tmp_path: Path) -> None:
     real, made = clusters(300, 1), clusters(300, 2)
     write_table(real, tmp_path / "real.parquet")

@@ -76,6 +76,7 @@ def test_coordinates_are_standard_normal():
         assert stats.kstest(u, "norm").pvalue > 1e-6, c
 
 
+@pytest.mark.slow
 def test_the_base_density_integrates_to_one():
     """Atoms and the density beside them; cells of a lattice, a cycle's among them; levels."""
     rows, scores = made(spiked(), levels=True)

@@ -9,6 +9,7 @@ import pandas as pd
 import pyro
 import pytest
 import torch
+from entries import law
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -20,19 +21,13 @@ from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Streamed
 from zoo.fitting.step import EagerStep
 from zoo.fitting.tape import Unwritable, bound, written
-from zoo.line_up import LINE_UP
 from zoo.model import Model
 from zoo.objectives.elbo import Elbo
 from zoo.objectives.turn import Turn
 from zoo.recipe import Recipe
-from zoo.registry import Registry
 from zoo.scope import scope
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
-
-every = pytest.mark.parametrize(
-    "name", [n if n in LINE_UP else pytest.param(n, marks=pytest.mark.slow) for n in Registry.load().names]
-)
 
 
 def table(n=100, loc=0.0, seed=0):
@@ -83,12 +78,11 @@ def same(a, b, tolerance=0.0):
 # ------------------------------------------------------------------------------------------------ one step, two tiers
 
 
-@every
-@pytest.mark.parametrize("name_of_table", ["continuous", "mixed"])
-def test_a_graph_gives_pythons_numbers(name, name_of_table, build, tables):
+@law("continuous", "mixed", own=True)
+def test_a_graph_gives_pythons_numbers(name, table, build, tables):
     """Three epochs of batches of 80, 80 and 40 rows: the graph has the same operations, so the same numbers."""
-    model = build(name, tables[name_of_table])
-    rows = model.rows(tables[name_of_table])
+    model = build(name, tables[table])
+    rows = model.rows(tables[table])
     with scope(0):
         model.initialise(rows)
     python, by_python, _ = taken(model, rows, "eager", 9)
@@ -105,11 +99,11 @@ def test_a_graph_gives_pythons_numbers(name, name_of_table, build, tables):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
-@pytest.mark.parametrize(("name", "name_of_table"), [("vae", "pair"), ("latent-class", "levels")])
-def test_a_compiled_step_gives_pythons_numbers(name, name_of_table, build, tables):
+@pytest.mark.parametrize(("name", "table"), [("vae", "pair"), ("latent-class", "levels")])
+def test_a_compiled_step_gives_pythons_numbers(name, table, build, tables):
     """Within rounding of single precision, which Adam's first steps, all of one length, may turn round."""
-    model = build(name, tables[name_of_table])
-    rows = model.rows(tables[name_of_table])
+    model = build(name, tables[table])
+    rows = model.rows(tables[table])
     with scope(0):
         model.initialise(rows)
     python, by_python, _ = taken(model, rows, "eager", 10, 100)

@@ -71,6 +71,7 @@ def test_a_folder_is_one_table(table: Path, tmp_path: Path) -> None:
     assert len(some) == 100
 
 
+@pytest.mark.slow
 def test_verbs_give_what_the_whole_table_gives(table: Path, tmp_path: Path) -> None:
     """Fit from the stream by the command line; then every verb from the stream and from the frame."""
     run = tmp_path / "run"
@@ -101,6 +102,7 @@ def test_what_cannot_be_done_part_by_part(table: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.feather*"))
 
 
+@pytest.mark.slow
 def test_a_streamed_fit_is_as_good_as_one_in_memory(table: Path) -> None:
     """Fresh rows under both, paired: within three standard errors, or a hundredth of a nat."""
     options: dict[str, Any] = {"settings": {"components": 2, "fit.epochs": 4}, "weight": "w", "device": "cpu"}

@@ -63,7 +63,7 @@ def test_a_flow_does_not_gain_by_spiking(model: str, steps: tuple[float, ...]) -
     assert abs(difference.mean()) < 3 * error + 0.02
 
 
-def by_cells(estimator: Estimator, frame: pd.DataFrame, lattice: object, draws: int = 400) -> np.ndarray:
+def by_cells(estimator: Estimator, frame: pd.DataFrame, lattice: object, draws: int = 200) -> np.ndarray:
     """Log of the average density over the cell of each row, by uniform draws inside it."""
     rng = np.random.default_rng(1)
     steps = np.array([lattice[name].step for name in frame])  # type: ignore[index]

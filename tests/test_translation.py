@@ -192,6 +192,7 @@ def test_a_critic_cannot_tell_tables_by_what_they_miss():
         assert (a.mean() - b.mean()).abs() <= 5 * error
 
 
+@pytest.mark.slow
 def test_every_player_moves(years):
     model = years[0].model_
     assert model.verbs == ["translate"]

@@ -208,6 +208,7 @@ def test_the_baseline_is_the_maximum_of_each_column(fitted, levels, continuous):
     np.testing.assert_allclose(log_p(fitted("independent", "continuous"), continuous), truth, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_one_rounded_column_is_fitted_to_its_cells(build):
     """The maximum-likelihood Normal of rounded numbers, by scipy's own search, with wide and with narrow cells."""
     x = np.random.default_rng(0).normal(1.3, 1.0, 400)
@@ -408,6 +409,7 @@ def test_conditional_draws_of_a_gaussian():
     assert (np.abs(picked.mean(0) - mean) < 5 * np.sqrt(np.diag(truth) / len(picked))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian", "gmm", "ppca", "nsf", "chain"])
 def test_completed_rows_follow_the_conditional(name, fitted, pair):
     """Draws of one cell given the other, against the joint density along a line: p-value of a KS test above 1e-6."""
@@ -429,6 +431,7 @@ def test_completed_rows_follow_the_conditional(name, fitted, pair):
         assert result.statistic < 0.01 + stats.kstwo(n).isf(1e-6)
 
 
+@pytest.mark.slow
 def test_particles_of_a_chain_follow_the_conditional(build):
     """Scattered cells of a Gaussian chain given the others, before and after: mean and covariance in closed form.
 
@@ -462,6 +465,7 @@ def test_particles_of_a_chain_follow_the_conditional(build):
     assert (np.abs(np.cov(hidden.T) - left) < 5 * error + 0.05 * np.outer(deviation, deviation)).all()
 
 
+@pytest.mark.slow
 def test_completed_rows_weigh_the_draws_of_latents(build, pair):
     """A cell given the other through a guide that was never fitted: mean and variance of the Gaussian conditional.
 
@@ -511,6 +515,7 @@ def test_laplace_is_the_mode_and_its_curvature(wide):
             np.testing.assert_allclose(q.precision_matrix[row], curvature, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_laplace_is_close_where_levels_are_mixed_with_numbers(build, mixed):
     """The bound of one latent, and its importance-weighted form, beside the integral over it."""
     model = build("factor-analysis", mixed, **{"program.dim": 1, "fit.steps": 300})
@@ -1095,6 +1100,7 @@ def test_a_conditional_density_is_the_closed_form(fitted, continuous):
         estimator.log_likelihood(continuous, given="d")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mixture", "vae", "chain"])
 def test_levels_are_drawn_given_a_cell(name, estimator, complete_mixed):
     """Colours drawn at a height come as often as p(colour, height) says. Failure rate 1e-6 for each."""

@@ -101,6 +101,7 @@ def folder() -> Path:
     return FOLDER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_table(folder: Path, name: str) -> None:
     if not (folder / name).is_file():

@@ -180,6 +180,7 @@ def run(
     return code, *capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_every_command_that_reads_a_table_takes_a_query(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +304,7 @@ DTYPES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_types_of_postgresql(database: Callable[..., str]) -> None:
     url = database(*VALUES.split(";\n")[:-1])
     frame = read_table(url)
