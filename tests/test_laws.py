@@ -193,7 +193,7 @@ def on_grid(fitted, pair):
     def get(name: str) -> tuple[np.ndarray, float]:
         if name not in known:
             model = likely(fitted(name, "pair"))
-            cells, area = grid(pair, 40 if says(model) else 200 if model.bound() == "exact" else 80)
+            cells, area = grid(pair, 40 if says(model) else 150 if model.bound() == "exact" else 60)
             known[name] = log_p(model, model.rows(cells), 40 if says(model) else 100), area
         return known[name]
 

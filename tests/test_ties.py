@@ -48,7 +48,7 @@ def test_a_flow_does_not_gain_by_spiking(model: str, steps: tuple[float, ...]) -
     for name, s in zip(frame, steps, strict=True):
         lattice = lattice.with_column(name, step=s)
     parts = split(N, 0)
-    options = {"settings": {"fit.steps": 700}, "device": "cpu"}
+    options = {"settings": {"fit.steps": 500}, "device": "cpu"}
     on_rounded = Estimator(model, **options).fit_parts(
         rounded.iloc[parts.train], rounded.iloc[parts.validation], lattice
     )
