@@ -94,9 +94,9 @@ class Case:
 
     @cached_property
     def broad(self) -> tuple[Tensor, np.ndarray]:
-        """Rows (DRAWS, D) of a mixture fitted to the table, broader than it, and its log-density of each (DRAWS,)."""
-        if self.schema.conditions or self.schema.has_missing:
-            raise LookupError("rows are conditional" if self.schema.conditions else "the table has missing cells")
+        """Whole rows (DRAWS, D) of a mixture fitted to the table, broader than it, and its log-density of each (DRAWS,)."""
+        if self.schema.conditions:
+            raise LookupError("rows are conditional")
         settings = {"components": 4, "restarts": 2, "fit.steps": STEPS}
         q = Estimator("mixture", settings=settings, seed=self.seed, device="cpu")
         model = q.fit_parts(self.frame, None, self.schema, codec=self.codec).model_
