@@ -94,7 +94,7 @@ class Case:
 
     @cached_property
     def broad(self) -> tuple[Tensor, np.ndarray]:
-        """Whole rows (DRAWS, D) of a mixture fitted to the table, broader than it, and its log-density of each (DRAWS,)."""
+        """Whole rows (DRAWS, D) of a mixture fitted to the table, broader than it, and its log-density of each."""
         if self.schema.conditions:
             raise LookupError("rows are conditional")
         settings = {"components": 4, "restarts": 2, "fit.steps": STEPS}

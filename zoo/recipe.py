@@ -78,7 +78,7 @@ class Recipe:
         try:
             entries = list(tomllib.loads(text).items())
         except tomllib.TOMLDecodeError as error:
-            raise UserError(f"{source or 'the recipe'} is not TOML: {error}") from None
+            raise UserError(f"{source or 'the recipe'} is not TOML: {error}", "mend it, or fit again") from None
         if len(entries) != 1 or not isinstance(entries[0][1], dict):
             raise UserError(f"{source or 'the recipe'} must hold one table, [model]; it has {len(entries)} entries")
         (model, table), *_ = entries
