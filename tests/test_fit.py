@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 
@@ -18,6 +19,7 @@ from zoo.fitting.choose import fit_recipe
 from zoo.fitting.forensics import NonFiniteError
 from zoo.fitting.loop import fit, validation_score
 from zoo.fitting.settings import FitSettings
+from zoo.fitting.step import EagerStep
 from zoo.objectives.turn import Turn
 from zoo.recipe import Recipe
 from zoo.table.codec import Codec
@@ -82,12 +84,31 @@ def test_set_epochs_reaches_the_fit():
     assert kept.fitted_.steps == 20 * math.ceil(45 / 16)
 
 
+@pytest.mark.parametrize(("steps", "cool", "last"), [(2000, 0.1, 250), (150, 0.8, 150)])
+def test_a_fit_that_stops_early_cools_down(steps, cool, last, monkeypatch):
+    """The rate goes on from where it is and reaches zero in the steps that are left to it."""
+    rates = []
+    told = EagerStep.set_learning_rate
+    monkeypatch.setattr(EagerStep, "set_learning_rate", lambda self, rate: (rates.append(rate), told(self, rate))[1])
+    model, rows = of(user("location"), table(loc=2.0))
+    settings = FitSettings(steps=steps, batch=100, patience=2, cool=cool, learning_rate=0.01, tier="eager")
+    fitted = fit(model, rows, model.rows(table(loc=-2.0)), settings)
+    assert fitted.steps == last
+    assert (
+        fitted.stopped == f"no gain on validation rows for 2 looks, then {last - 50} steps to a learning rate of zero"
+    )
+    alone = [0.005 * (1 + math.cos(math.pi * step / steps)) for step in range(51)]
+    np.testing.assert_allclose(rates[:51], alone)
+    assert all(0 < b < a for a, b in itertools.pairwise(rates[50:]))
+    assert rates[-1] < 0.01 * (2 / (last - 50)) ** 2 * 3
+
+
 def test_patience_stops_and_zero_never_does():
     """Validation rows that are far away get worse with every step: a fit waits as many looks as its patience."""
     train, far = table(loc=2.0), table(loc=-2.0)
     for patience in (1, 3):
         model, rows = of(user("location"), train)
-        settings = FitSettings(steps=2000, batch=100, patience=patience)
+        settings = FitSettings(steps=2000, batch=100, patience=patience, cool=0)
         fitted = fit(model, rows, model.rows(far), settings)
         assert fitted.stopped == f"no gain on validation rows for {patience} looks"
         assert len(fitted.history) == patience

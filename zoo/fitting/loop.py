@@ -125,6 +125,7 @@ class _Loop:
         self.deadline, self.progress, self.started, self.fitted = deadline, progress, started, fitted
         self.per_epoch = math.ceil(source.n / settings.batch)
         self.planned = settings.epochs * self.per_epoch if settings.epochs else settings.steps
+        self.last, self.cooled_from = self.planned, self.planned
         self.look_every = min(max(self.per_epoch, MIN_STEPS_BETWEEN_LOOKS), MOST_STEPS_BETWEEN_LOOKS)
         self.turns = list(model.objective.turns(model))
         timed = deadline is not None
@@ -163,7 +164,7 @@ class _Loop:
             self.fitted.steps = step + 1
             self.fitted.epochs = (step + 1) / self.per_epoch
             over = self.deadline is not None and bool(told(time.perf_counter() > self.deadline))
-            look = over or (step + 1) % self.look_every == 0 or step + 1 == self.planned
+            look = over or (step + 1) % self.look_every == 0 or step + 1 == self.last
             if look or len(self.unseen) == MOST_UNSEEN:
                 self._see()
             if not look:
@@ -173,14 +174,33 @@ class _Loop:
             if over:
                 self.fitted.stopped = f"the time budget ended at step {step + 1} of {self.planned}"
                 return
-            if self.settings.patience and self.waited >= self.settings.patience:
-                self.fitted.stopped = f"no gain on validation rows for {self.waited} looks"
+            if step + 1 == self.last:
                 return
+            if self.settings.patience and self.waited >= self.settings.patience and self.cooled_from == self.planned:
+                self._cool(step + 1)
+                if step + 1 == self.last:
+                    return
+
+    def _cool(self, step: int) -> None:
+        """Nothing more is gained at this learning rate: let it fall, since lower ones have been seen by no look."""
+        falls = self.settings.schedule == "cosine"
+        steps = min(math.ceil(self.settings.cool * self.planned), self.planned - step) if falls else 0
+        self.cooled_from, self.last = step, step + steps
+        self.fitted.stopped = f"no gain on validation rows for {self.waited} looks"
+        if steps:
+            self.fitted.stopped += f", then {steps} steps to a learning rate of zero"
+
+    def _share(self, step: int) -> float:
+        """How much of the schedule is over: of a fit that cools down, what was left of it lies in the steps it has."""
+        share = min(step, self.cooled_from) / self.planned
+        if step > self.cooled_from:
+            share += (1 - share) * (step - self.cooled_from) / (self.last - self.cooled_from)
+        return share
 
     def _take(self, step: int, index: Tensor, rows: Rows) -> Tensor:
         loss, numbers = torch.zeros(()), []
         for turn, move in zip(self.turns, self.steps, strict=True):
-            if not turn.moves(step, step / self.planned):
+            if not turn.moves(step, self._share(step)):
                 continue
             self._begin(turn)
             loss, norm = move(rows)
@@ -235,7 +255,7 @@ class _Loop:
         self.unseen = []
 
     def _schedule(self, step: int) -> None:
-        share = step / self.planned
+        share = self._share(step)
         if self.settings.schedule == "cosine":
             for turn, move in zip(self.turns, self.steps, strict=True):
                 fall = 0.5 * (1 + math.cos(math.pi * turn.done(share)))

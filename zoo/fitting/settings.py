@@ -15,6 +15,8 @@ class FitSettings(BaseModel):
     schedule       "cosine" falls to zero over the planned steps, "constant" does not
     clip           largest norm of a step's gradient
     patience       evaluations on validation rows without gain before fitting stops; 0 never stops early
+    cool           share of the planned steps in which a cosine schedule then falls to zero: an early stop at a high
+                   learning rate ends on a rim of the valley, not in it. 0 stops at once
     keep           "best" ends with the state that did best on validation rows, "last" with the last one
     average        how much of itself a running mean of the parameters keeps at every step: validation rows see the
                    mean, and the fit ends with it. 0 takes the parameters as they are
@@ -35,6 +37,7 @@ class FitSettings(BaseModel):
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: float = Field(default=20.0, gt=0)
     patience: int = Field(default=15, ge=0)
+    cool: float = Field(default=0.1, ge=0, le=1)
     keep: Literal["best", "last"] = "best"
     average: float = Field(default=0.0, ge=0, lt=1)
     folds: int = Field(default=0, ge=0)
