@@ -191,17 +191,21 @@ def peer(model: str, parts: Parts, seed: int, recipe: Any) -> tuple[np.ndarray, 
     optimiser = torch.optim.Adam(flow.parameters(), lr=fit["learning_rate"])
     batch, steps, patience = fit.get("batch", 256), fit["steps"], fit.get("patience", 15)
     every = min(max(math.ceil(len(train) / batch), 25), 500)
+    cool = math.ceil(fit.get("cool", 0.1) * steps)
     started, step, waited, best, state = time.perf_counter(), 0, 0, math.inf, flow.state_dict()
-    while step < steps and (not patience or waited < patience):
+    turned = last = steps  # the step at which validation rows have gained nothing for long, and the last one
+    while step < last:
         for index in torch.randperm(len(train)).split(batch):
+            share = min(step, turned) / steps
+            share += (1 - share) * (step - turned) / (last - turned) if step > turned else 0
             for group in optimiser.param_groups:
-                group["lr"] = 0.5 * fit["learning_rate"] * (1 + math.cos(math.pi * step / steps))
+                group["lr"] = 0.5 * fit["learning_rate"] * (1 + math.cos(math.pi * share))
             optimiser.zero_grad()
             loss = -flow().log_prob(train[index]).mean()
             loss.backward()
             optimiser.step()
             step += 1
-            if step % every == 0 or step == steps:
+            if step % every == 0 or step == last:
                 with torch.no_grad():
                     value = -float(flow().log_prob(validation).mean())
                 if value < best - 1e-4:
@@ -209,7 +213,9 @@ def peer(model: str, parts: Parts, seed: int, recipe: Any) -> tuple[np.ndarray, 
                     state = {k: v.clone() for k, v in flow.state_dict().items()}
                 else:
                     waited += 1
-            if step == steps or (patience and waited >= patience):
+            if patience and waited >= patience and turned == steps:
+                turned, last = step, min(step + cool, steps)
+            if step == last:
                 break
     flow.load_state_dict(state)
     with torch.no_grad():
@@ -284,6 +290,7 @@ def page(what: str) -> Callable[[list[Line]], str]:
         out = [f"# {title}", "", f"Made by `python -m benchmarks.flows {what}`, one thread. {said}", ""]
         out += ["Means over seeds; errors are over rows, brackets from the least seed to the most.", ""]
         out += ["| table | model | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 3) + "|"]
+        table["model"] += table.get("set", pd.Series("", table.index)).fillna("").map(lambda sets: sets and f", {sets}")
         for (name, model), some in sorted(table.groupby(["table", "model"]), key=lambda x: x[0]):
             cells = [cell(some, column) for column in columns]
             out.append(f"| {name} | {model} | {len(some)} | " + " | ".join(cells) + " |")
@@ -302,10 +309,12 @@ def cell(some: pd.DataFrame, column: str) -> str:
     return text + (f" ({values.min():.3f} to {values.max():.3f})" if len(values) > 1 else "")
 
 
-def said(lines: list[Line], output: Path, what: str) -> None:
+def said(lines: list[Line], output: Path, what: str, sets: str) -> None:
+    """Settings that are not the model's own are part of its name."""
     for line in lines:
+        line |= {"set": sets} if sets and line["model"] != "gmm" else {}
         print(line, flush=True)
-    keep(output / f"flows_{what}.json", lines, ("shape", "table", "model", "seed"), page(what))
+    keep(output / f"flows_{what}.json", lines, ("shape", "table", "model", "seed", "set"), page(what))
 
 
 def main() -> None:
@@ -326,14 +335,19 @@ def main() -> None:
         if asked.what == "truth":
             for shape in asked.shapes.split(","):
                 for model in models or [*FLOWS, "gmm"]:
-                    said([truth_line(shape, model, seed, settings)], asked.output, "truth")
+                    said([truth_line(shape, model, seed, settings)], asked.output, "truth", ", ".join(asked.sets))
         elif asked.what == "tables":
             for name in asked.tables:
-                said(table_lines(name, models or ["nsf", "maf"], seed, asked.data, settings), asked.output, "tables")
+                said(
+                    table_lines(name, models or ["nsf", "maf"], seed, asked.data, settings),
+                    asked.output,
+                    "tables",
+                    ", ".join(asked.sets),
+                )
         else:
             for name in ("t3", "t2", "cauchy"):
                 for model in models or ["gmm", "chain", *FLOWS]:
-                    said([tail_line(name, model, seed)], asked.output, "tails")
+                    said([tail_line(name, model, seed)], asked.output, "tails", "")
 
 
 if __name__ == "__main__":
