@@ -35,7 +35,6 @@ class Diffusion(nn.Module):
 
     centre: Tensor
     spread: Tensor
-    settled: Tensor
     waves: Tensor
     ripples: Tensor
 
@@ -53,7 +52,7 @@ class Diffusion(nn.Module):
         self.network = network(dim + 2 * waves * dim + 1 + 2 * FREQUENCIES + schema.given, dim)
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(dim))
-        self.register_buffer("settled", torch.zeros((), dtype=torch.bool))
+        self.settled = False
         self.register_buffer("ripples", 2.0 ** torch.arange(waves), persistent=False)
         self.register_buffer("waves", torch.logspace(-1, math.log10(2 * math.pi), FREQUENCIES), persistent=False)
 
@@ -66,7 +65,14 @@ class Diffusion(nn.Module):
     def settle(self, z: Tensor) -> None:
         self.centre.copy_(z.mean(0))
         self.spread.copy_(z.std(0).clamp_min(1e-3))
-        self.settled.fill_(True)
+        self.settled = True
+
+    # of which Python asks at every step, so that it is no tensor: to read one would forbid capture
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.settled)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.settled = bool(state)
 
     def velocity(self, u: Tensor, angle: Tensor, given: Tensor) -> Tensor:
         """E[cos(a) e - sin(a) z | u] (n, dim) of standardised latents."""

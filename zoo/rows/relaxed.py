@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.rows.cells import Count, Family, Normal, OneOf
 from zoo.rows.columns import ColumnDensity
 from zoo.rows.rows import Rows
-from zoo.table.codec import FAR
+from zoo.table.codec import FAR, one_hot
 
 LEVELS = Literal["straight-through", "gumbel", "score"]
 """straight-through  one level, its gradient that of the spread one (Bengio et al. 2013; Jang et al. 2017)
@@ -88,7 +88,7 @@ def _block(density: ColumnDensity, b: int, n: int, levels: LEVELS, temperature: 
     noisy = log - torch.empty_like(log).exponential_().clamp_min(LEAST).log()
     soft = (noisy / temperature).softmax(-1)
     if levels != "gumbel":
-        hard = torch.nn.functional.one_hot(noisy.argmax(-1), drawable).float()
+        hard = one_hot(noisy.argmax(-1), drawable)
         soft = hard if levels == "score" else hard + (soft - soft.detach())
     mass = (log * soft).sum(-1) if levels == "score" else log.new_zeros(n)
     return torch.nn.functional.pad(soft, (0, size - drawable)), mass
