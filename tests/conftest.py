@@ -12,6 +12,7 @@ import pandas as pd
 import pyro
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
@@ -24,6 +25,7 @@ from zoo.table.schema import Schema
 
 # one thread: small tensors, and the same order of summation everywhere
 torch.set_num_threads(1)
+threadpool_limits(1)  # numpy's, which else wait for each other's workers
 
 
 def switches() -> dict[str, Any]:

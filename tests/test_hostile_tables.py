@@ -260,7 +260,7 @@ def save_and_load(estimator: Estimator, frame: pd.DataFrame) -> None:
     np.testing.assert_array_equal(again.score_samples(frame), estimator.score_samples(frame))
 
 
-EXAMPLES = 40
+EXAMPLES = 30
 everything = list(HealthCheck)
 
 

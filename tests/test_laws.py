@@ -148,7 +148,6 @@ def test_every_parameter_gets_a_gradient(name, table, build, tables):
     ("table", "column", "factor"),
     [
         ("continuous", "b", 0.125),
-        ("continuous", "b", 1000.0),
         ("mixed", "height", 1000.0),
         ("mixed", "length", 0.125),
         ("complete_mixed", "length", 1000.0),

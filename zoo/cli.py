@@ -446,6 +446,10 @@ def score(
         warnings.warn(
             f"row {row} alone pulls the mean {pull:.3g} nats down: look at its cells", ZooWarning, stacklevel=1
         )
+    empty = frame.reindex(columns=list(estimator.schema_.names)).isna().all(axis=1)
+    if empty.any():
+        what = f"{empty.sum()} of {len(frame)} rows have no cell that is seen (first: row {empty.idxmax()})"
+        warnings.warn(f"{what}: their log-likelihood is 0, and counts in the mean", ZooWarning, stacklevel=1)
     if json_:
         return print_json(scores.to_json())
     say(sentence(scores.to_json()))

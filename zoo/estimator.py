@@ -276,9 +276,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         if particles is not None:
             whole(particles, "particles")
         frame = self._read(X)
-        rows = self._rows(X, frame)
-        _note_empty(rows)
-        scores = score(self._fitted, rows, particles, self.seed, seconds)
+        scores = score(self._fitted, self._rows(X, frame), particles, self.seed, seconds)
         weight = self.schema_.role("weight")
         if weight is not None and weight.name != WEIGHT and weight.name not in frame:
             warnings.warn(f"no column {weight.name!r}, the weight: every row counts alike", ZooWarning, stacklevel=2)
@@ -608,16 +606,6 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         tags.input_tags.string = True
         tags.non_deterministic = False
         return tags
-
-
-def _note_empty(rows: Rows) -> None:
-    """Say how many rows have nothing to be scored by: they count as certain in a mean."""
-    if rows.cells is None or rows.complete:
-        return
-    empty = (~rows.cells.seen.any(-1)).nonzero()[:, 0]
-    if len(empty):
-        what = f"{len(empty)} of {rows.n} rows have no cell that is seen (first: row {int(empty[0])})"
-        warnings.warn(f"{what}: their log-likelihood is 0, and counts in the mean", ZooWarning, stacklevel=3)
 
 
 def _source(stream: Stream, seed: int, model: Model) -> Streamed:
