@@ -470,6 +470,18 @@ def test_nothing_is_lost_to_a_run(command: str, target: str, here: Path) -> None
     assert {p: p.read_bytes() for p in here.rglob("*") if p.is_file()} == before
 
 
+def test_a_number_of_fitted_rows_says_so(away: Path) -> None:
+    fitted = worked(zoo("fit", "gaussian", "p.csv", "-o", "run"))
+    assert f"on {N // 5} rows that were held out" in fitted.out
+    pd.read_csv("p.csv").iloc[: N // 2].to_csv("half.csv", index=False)
+    told = f"gaussian was fitted to {N - 2 * (N // 5)} of these {N} rows"
+    for command in ("score", "bound"):
+        assert told in worked(zoo(command, "run", "p.csv")).err
+        assert "was fitted to" not in worked(zoo(command, "run", "half.csv")).err
+    pd.read_csv("p.csv").head(5).to_csv("few.csv", index=False)
+    refused(zoo("check", "gaussian", "few.csv"), "5 rows")
+
+
 def test_a_run_replaces_a_run_and_fills_an_empty_folder(away: Path) -> None:
     (away / "run").mkdir()
     for model in ("independent", "gaussian"):

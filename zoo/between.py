@@ -11,7 +11,6 @@ import pandas as pd
 
 from zoo.errors import UserError, quiet
 from zoo.estimator import Estimator
-from zoo.evaluate.leave_one_out import fitted_rows
 from zoo.evaluate.likelihood import Scores
 from zoo.evaluate.paired import Paired, paired
 from zoo.table.same import what_differs
@@ -67,16 +66,8 @@ def difference(one: Estimator | str | Path, other: Estimator | str | Path, table
     if len(frame) < 2 or math.isnan(found.standard_error):
         what = f"{len(frame)} row{'s' * (len(frame) != 1)}" if len(frame) < 2 else "a row that is impossible under one"
         raise UserError(f"no standard error of the difference can be had: {what}", "give other rows, or more")
-    seen = _fitted(first, frame), _fitted(second, frame)
+    seen = first.fitted_among(frame), second.fitted_among(frame)
     return Difference((named(one, first), named(other, second)), scores, found, seen)
-
-
-def _fitted(estimator: Estimator, frame: pd.DataFrame) -> int:
-    """How many rows of a table were fitted, where it is the one of the fit, or its training rows."""
-    try:
-        return len(fitted_rows(frame, estimator.model_.codec, estimator.n_train_, int(estimator.seed)))
-    except (UserError, AttributeError):  # a stack has no codec of its own
-        return 0
 
 
 def named(run: Estimator | str | Path, estimator: Estimator) -> str:

@@ -74,6 +74,7 @@ from zoo.terminal import (
     say,
     sentence,
     show_warning,
+    tell_fitted,
     usage,
     write,
 )
@@ -259,7 +260,8 @@ def fit(
     how += f", {done.processes} processes" if done.processes > 1 else ""
     note(f"{done.stopped}; {count_of(done.steps, 'step')} ({how}) in {done.seconds:.1f} s")
     verbs = ", ".join(f"`zoo {verb}`" for verb in estimator.model_.verbs)
-    say(sentence(scores.to_json()) if scores else f"no log-likelihood; what this model does: {verbs}")
+    held_out = f", on {count_of(len(test), 'row')} that {'was' if len(test) == 1 else 'were'} held out"
+    say(sentence(scores.to_json()) + held_out if scores else f"no log-likelihood; what this model does: {verbs}")
     note(f"{wrote} {output}")
 
 
@@ -450,6 +452,7 @@ def score(
     if empty.any():
         what = f"{empty.sum()} of {len(frame)} rows have no cell that is seen (first: row {empty.idxmax()})"
         warnings.warn(f"{what}: their log-likelihood is 0, and counts in the mean", ZooWarning, stacklevel=1)
+    tell_fitted(estimator, frame)
     if json_:
         return print_json(scores.to_json())
     say(sentence(scores.to_json()))

@@ -27,7 +27,7 @@ from zoo.evaluate.clusters import Clusters
 from zoo.evaluate.fixed import draws_of_globals
 from zoo.evaluate.imputation import best_guess
 from zoo.evaluate.latents import decoded, held
-from zoo.evaluate.leave_one_out import DRAWS, LeaveOneOut, fitted_rows, leave_one_out
+from zoo.evaluate.leave_one_out import DRAWS, LeaveOneOut, fitted_rows, has_posterior, leave_one_out
 from zoo.evaluate.likelihood import Scores, score
 from zoo.evaluate.stability import Stability, stability
 from zoo.evaluate.translation import translated
@@ -326,9 +326,18 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         X: the table that it was fitted to, of which the rows set aside are left alone; draws: of the parameters
         """
         frame = self._read(X)
+        has_posterior(self._fitted)
         positions = fitted_rows(frame, self._fitted.codec, self.n_train_, int(self.seed))
         rows = self._rows(X, frame.iloc[positions])
         return leave_one_out(self._fitted, rows, whole(draws, "draws"), int(self.seed), positions)
+
+    def fitted_among(self, X: Any) -> int:
+        """How many rows of a table were fitted, where it is the table of the fit in its order, or its training rows
+        alone; of another table, none are known to be."""
+        try:
+            return len(fitted_rows(self._read(X), self._fitted.codec, self.n_train_, int(self.seed)))
+        except (UserError, AttributeError):  # a stack has no codec of its own
+            return 0
 
     @able("score")
     def tail_probability(self, X: Any, draws: int = 2000) -> np.ndarray:

@@ -33,6 +33,7 @@ from zoo.scope import scope
 from zoo.table.codec import Codec
 from zoo.table.infer import schema_for
 from zoo.table.reader import read_table
+from zoo.table.split import enough
 
 ROWS, STEPS, SEEDS = 400, 100, 12
 DRAWS, BATCH, BATCHES = 3000, 50, 20
@@ -370,6 +371,7 @@ def check(
     recipe = Registry.load(models_file).recipe(model, settings or {})
     recipe.check()
     frame = read_table(table)
+    enough(len(frame))
     some = frame.sample(min(rows, len(frame)), random_state=seed).reset_index(drop=True)
     case = Case(recipe, dict(settings or {}), some, asked, seed, models_file)
     findings: list[Finding] = []

@@ -80,6 +80,13 @@ def memory(frame: Any) -> str:
     return f"about {said} of the {available() / 2**30:.1f} GiB of memory that are free"
 
 
+def tell_fitted(estimator: Any, frame: Any) -> None:
+    """Say that a number is of rows that were fitted, where the table is that of the fit."""
+    seen = estimator.fitted_among(frame)
+    if seen:
+        note(f"{estimator.model} was fitted to {seen} of these {len(frame)} rows, and looks better on them than it is")
+
+
 def note_missingness(schema: Any) -> None:
     """Say which columns have missing cells, most first, and what is assumed of them; nothing where there are none."""
     gaps = sorted((c for c in schema.modelled if c.missing), key=lambda c: -c.missing)

@@ -40,6 +40,7 @@ from zoo.terminal import (
     print_findings,
     print_json,
     say,
+    tell_fitted,
     write,
 )
 
@@ -89,6 +90,7 @@ def bound(
     if stream is not None:
         raise UserError("a bound card cannot go with a table that is read part by part", "take a part of it")
     card = estimator.bound_card(frame, particles, ais_rows if ais else 0, ais_steps)
+    tell_fitted(estimator, frame)
     print_json(card.to_json()) if json_ else print_card(card.to_json())
 
 

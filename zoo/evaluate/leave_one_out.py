@@ -124,14 +124,19 @@ class LeaveOneOut:
         }  # fmt: skip
 
 
-def leave_one_out(
-    model: Model, rows: Rows, draws: int = DRAWS, seed: int = 0, positions: np.ndarray | None = None
-) -> LeaveOneOut:
-    """Of the rows that the model was fitted to. A sampler's own draws are all taken, whatever `draws` says."""
+def has_posterior(model: Model) -> None:
+    """Refuse a model whose parameters are points."""
     name = f"model {model.recipe.model!r}"
     if not model.averages:
         what = "is a point: its parameters have no posterior to leave a row out of"
         raise UserError(f"{name} {what}", "fit one whose parameters have priors, as bayesian-gmm, with guide normal")
+
+
+def leave_one_out(
+    model: Model, rows: Rows, draws: int = DRAWS, seed: int = 0, positions: np.ndarray | None = None
+) -> LeaveOneOut:
+    """Of the rows that the model was fitted to. A sampler's own draws are all taken, whatever `draws` says."""
+    has_posterior(model)
     sampled = getattr(model.guide, "sampled", None)
     if sampled is None and draws < FEWEST_FOR_K_HAT:
         raise UserError(f"draws={draws} are too few for a tail", f"give at least {FEWEST_FOR_K_HAT}")
@@ -217,8 +222,8 @@ def fitted_rows(frame: pd.DataFrame, codec: Codec, n_train: int, seed: int) -> n
         if len(positions) == n_train and _same(codec, frame.iloc[positions]):
             return positions
     raise UserError(
-        f"these {n} rows are not those of the fit, which had {n_train}: a row that was not fitted cannot be left out",
-        "give the table that was fitted",
+        f"these {n} rows are not the table of the fit, in its order, nor the {n_train} rows of it that were fitted",
+        "give the table that was fitted: a row that was not cannot be left out",
     )
 
 

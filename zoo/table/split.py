@@ -24,10 +24,15 @@ def share(n: int) -> float:
     return 0.1 if n >= 2000 else 0.2
 
 
-def split(n: int, seed: int = 0, test: bool = True) -> Split:
-    """Shuffle n rows by seed and part them by `share`; without `test` no row is held out to judge."""
+def enough(n: int) -> None:
+    """Refuse a table that is too small to fit."""
     if n < MIN_ROWS:
         raise UserError(f"the table has {n} row{'s' * (n != 1)}; fitting needs at least {MIN_ROWS}", "give more rows")
+
+
+def split(n: int, seed: int = 0, test: bool = True) -> Split:
+    """Shuffle n rows by seed and part them by `share`; without `test` no row is held out to judge."""
+    enough(n)
     order = np.random.default_rng(seed).permutation(n)
     held = round(share(n) * n)
     n_test = held if test else 0
