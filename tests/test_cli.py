@@ -814,10 +814,10 @@ def test_a_file_that_was_changed_since_it_was_written(here: Path, tmp_path: Path
     """People may edit what is text, and are told; weights that are not those of the fit are refused."""
     run = tmp_path / "run"
     shutil.copytree("runs/mixture", run)
-    assert worked(zoo("score", run, "p.csv")).err == ""
+    assert "was changed" not in worked(zoo("score", run, "p.csv")).err
     (run / "recipe.toml").write_text("# mine\n" + (run / "recipe.toml").read_text())
     said = worked(zoo("score", run, "p.csv"))
-    assert said.err == f"note: '{run}/recipe.toml' was changed since it was written\n"
+    assert f"note: '{run}/recipe.toml' was changed since it was written\n" in said.err
     weights = load_file(run / "weights.safetensors")
     save_file({name: tensor * 1.001 for name, tensor in weights.items()}, run / "weights.safetensors")
     refused(zoo("score", run, "p.csv"), "weights.safetensors' was changed")

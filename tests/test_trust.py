@@ -305,7 +305,7 @@ def test_rows_left_out_are_those_that_were_fitted(conjugate: Callable[..., Estim
     np.testing.assert_array_equal(again.loo(frame, draws=50).row, left.row)
     alone = made.loo(frame.loc[table.index], draws=50)
     np.testing.assert_allclose(alone.row, left.row)
-    with pytest.raises(UserError, match="not those of the fit"):
+    with pytest.raises(UserError, match="not the table of the fit"):
         made.loo(numbers(60, seed=1))
     with pytest.raises(UserError, match="is a point"):
         conjugate(frame, guide="map").loo(frame)
