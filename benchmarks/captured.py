@@ -3,8 +3,8 @@
     python -m benchmarks.captured [MODEL ...] [--rows N] [--steps N] [--data FOLDER] [-o FOLDER]
 
 Every entry by its own settings (the first choice of each grid), all its turns: a batch of 256 rows of adult, or of
-magic04 where levels are not taken, one thread. Seconds to capture are what the first step by
-a graph takes more than a step by Python, writing down and checks included. Writes captured.json and captured.md.
+magic04 where levels are not taken, one thread. Seconds to capture are what the first step by a graph takes more than a
+step by Python, writing down and checks included. Writes captured.json and captured.md.
 """
 
 from __future__ import annotations

@@ -814,10 +814,11 @@ def test_a_file_that_was_changed_since_it_was_written(here: Path, tmp_path: Path
     """People may edit what is text, and are told; weights that are not those of the fit are refused."""
     run = tmp_path / "run"
     shutil.copytree("runs/mixture", run)
-    assert "was changed" not in worked(zoo("score", run, "p.csv")).err
+    told = f"mixture was fitted to {N - 2 * (N // 5)} of these {N} rows, and looks better on them than it is\n"
+    assert worked(zoo("score", run, "p.csv")).err == told
     (run / "recipe.toml").write_text("# mine\n" + (run / "recipe.toml").read_text())
     said = worked(zoo("score", run, "p.csv"))
-    assert f"note: '{run}/recipe.toml' was changed since it was written\n" in said.err
+    assert said.err == f"note: '{run}/recipe.toml' was changed since it was written\n{told}"
     weights = load_file(run / "weights.safetensors")
     save_file({name: tensor * 1.001 for name, tensor in weights.items()}, run / "weights.safetensors")
     refused(zoo("score", run, "p.csv"), "weights.safetensors' was changed")

@@ -174,12 +174,11 @@ class _Loop:
             if over:
                 self.fitted.stopped = f"the time budget ended at step {step + 1} of {self.planned}"
                 return
+            impatient = self.settings.patience and self.waited >= self.settings.patience
+            if impatient and self.cooled_from == self.planned and step + 1 < self.last:
+                self._cool(step + 1)
             if step + 1 == self.last:
                 return
-            if self.settings.patience and self.waited >= self.settings.patience and self.cooled_from == self.planned:
-                self._cool(step + 1)
-                if step + 1 == self.last:
-                    return
 
     def _cool(self, step: int) -> None:
         """Nothing more is gained at this learning rate: let it fall, since lower ones have been seen by no look."""
