@@ -108,12 +108,12 @@ class Adam:
 
     def __call__(self, loss: Tensor, norm: Tensor, gradients: list[Tensor]) -> None:
         with torch.no_grad():
-            torch.maximum(self.failed, (~torch.isfinite(loss + norm)).float(), out=self.failed)
+            self.failed.masked_fill_(~((loss + norm).abs() < math.inf), 1.0)
             for group in self.groups:
                 group.move([gradients[i] for i in group.places], self.learning_rate, self.betas, self.failed)
 
     def state(self) -> list[Tensor]:
-        return [self.failed, *(t for g in self.groups for t in (*g.first, *g.second, *g.steps))]
+        return [self.failed, *(t for g in self.groups for t in (*g.first, *g.second, g.taken))]
 
 
 class _Group:
@@ -122,12 +122,12 @@ class _Group:
         self.parameters = [p.detach() for _, p in parameters]
         self.first = [torch.zeros_like(p) for p in self.parameters]
         self.second = [torch.zeros_like(p) for p in self.parameters]
-        self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
+        self.taken = torch.zeros((), device=self.parameters[0].device)
 
     def move(self, gradients: list[Tensor], learning_rate: Tensor, betas: tuple[float, float], failed: Tensor) -> None:
-        torch._foreach_add_(self.steps, 1)
+        self.taken.add_(1)
         torch._fused_adam_(
-            self.parameters, gradients, self.first, self.second, [], self.steps,
+            self.parameters, gradients, self.first, self.second, [], [self.taken] * len(self.parameters),
             lr=learning_rate, beta1=betas[0], beta2=betas[1], weight_decay=0.0, eps=EPS, amsgrad=False, maximize=False,
             found_inf=failed,
         )  # fmt: skip

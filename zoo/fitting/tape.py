@@ -77,20 +77,24 @@ class Recorder(TorchDispatchMode):
     def node(self, tensor: Tensor) -> Any:
         node = self.nodes.get(place(tensor))
         if node is None:
-            if memory(tensor) in self.changeable:
+            if self._changes(tensor):
                 raise Unwritable("a tensor comes from nowhere")
             node = self.constant(tensor)
         return node
 
+    def _changes(self, tensor: Tensor) -> bool:
+        """Whether its values may be others at another replay: a tensor without any has none."""
+        return tensor.numel() > 0 and memory(tensor) in self.changeable
+
     def _name(self, node: Any, tensor: Tensor) -> Any:
-        node.meta.update(val=tensor.data, fixed=memory(tensor) not in self.changeable)
+        node.meta.update(val=tensor.data, fixed=not self._changes(tensor))
         self.nodes[place(tensor)] = node
         return node
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        free = RANDOM in func.tags or any(memory(t) in self.changeable for t in given)
+        free = RANDOM in func.tags or any(map(self._changes, given))
         if func.overloadpacket in INDEXED:
             args = (args[0], self._positions(args[1]), *args[2:])
         elif free and any(tag in func.tags for tag in READS):
@@ -101,6 +105,8 @@ class Recorder(TorchDispatchMode):
         mutable = func._schema.is_mutable
         if not mutable and func is not CHECK and all(place(t) in self.nodes for t in made):
             return out  # the same place: nothing was done
+        if not mutable and made and not any(t.numel() for t in made):
+            return out  # no values: a constant, if it is used at all
         if mutable:
             into = {memory(t) for t in _into(func, args, kwargs)}
             self.touched |= into
@@ -123,7 +129,7 @@ class Recorder(TorchDispatchMode):
         for t in index:
             if t is None or t.dtype not in (torch.bool, torch.uint8):
                 out.append(t)
-            elif memory(t) in self.changeable:
+            elif self._changes(t):
                 raise Unwritable("rows or columns are picked by a mask that depends on the data")
             else:
                 out += t.nonzero(as_tuple=True)
@@ -187,19 +193,12 @@ def _share(recorder: Recorder) -> None:
 
 
 def _drop(recorder: Recorder) -> None:
-    """What leaves its argument as it is goes: a power of one, a sum with zeros, a list of one joined."""
+    """What leaves its argument as it is goes: a power of one, a sum with zeros, one part joined with none."""
     for node in list(recorder.graph.nodes):
         if node.op != "call_function" or not all(_own(recorder, n) for n in (node, *node.all_input_nodes)):
             continue
-        value, others = node.meta["val"], _unchanged(node)
-        for other in others:
-            was = other.meta["val"]
-            if (was.shape, was.stride(), was.dtype, was.device) == (
-                value.shape,
-                value.stride(),
-                value.dtype,
-                value.device,
-            ):
+        for other in _unchanged(node):
+            if _form(other.meta["val"]) == _form(node.meta["val"]):
                 node.replace_all_uses_with(other)
                 break
 
@@ -209,8 +208,9 @@ def _unchanged(node: Any) -> list[Any]:
     name, args = node.target._schema.name.removeprefix("aten::") if hasattr(node.target, "_schema") else "", node.args
     if name in ("_to_copy", "clone") or (name in ("mul", "div", "pow") and args[1] in (1, 1.0)):
         return [args[0]]
-    if name == "cat" and len(args[0]) == 1:
-        return [args[0][0]]
+    if name == "cat":
+        parts = [part for part in args[0] if part.meta["val"].numel()]
+        return parts if len(parts) == 1 else []
     if name == "add" and not node.kwargs:
         return [a for a, b in (args[:2], args[1::-1]) if isinstance(a, fx.Node) and _zero(b)]
     return []

@@ -149,11 +149,9 @@ class Rows:
 
     def take(self, index: Tensor) -> Rows:
         """The rows at these positions; `total` stays."""
-        cells = None if self.cells is None else Cells(*(t[index] for t in self.cells))
-        return replace(
-            self, n=len(index), cells=cells, given=self.given[index], group=self.group[index],
-            weight=self.weight[index], copies=1,
-        )  # fmt: skip
+        cells = None if self.cells is None else Cells(*(t.index_select(0, index) for t in self.cells))
+        given, group, weight = (t.index_select(0, index) for t in (self.given, self.group, self.weight))
+        return replace(self, n=len(index), cells=cells, given=given, group=group, weight=weight, copies=1)
 
     def cpu(self) -> Rows:
         """These rows, with likelihoods of their own, on the CPU."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from zoo.rows.marginals import INDEX, MOST_BINS, Marginal, default, empirical
 from zoo.rows.rows import Rows
-from zoo.table.codec import Codec
+from zoo.table.codec import Cells, Codec
 from zoo.table.schema import Schema
 
 FARTHEST = 8.0
@@ -170,10 +170,26 @@ class NormalScores(nn.Module):
         place = torch.rand(rows.n, n, dtype=torch.float64, device=cells.x.device)
         if not n:
             return place, place
-        x, lo, hi = cells.x[:, :n], cells.lo, cells.hi
+        if len(self.plain) == n:
+            return self._as_they_are(cells, place)
+        u, log = self._by_marginals(cells, codec, place)
+        if not self.plain:
+            return u, log
+        plain = torch.zeros(n, dtype=torch.bool, device=place.device)
+        plain[list(self.plain)] = True
+        inside, unit = self._as_they_are(cells, place)
+        return torch.where(plain, inside, u), torch.where(plain, unit, log)
+
+    @staticmethod
+    def _as_they_are(cells: Cells, place: Tensor) -> tuple[Tensor, Tensor]:
+        inside = cells.lo + (cells.hi - cells.lo) * place
+        return inside, log_phi(inside) + cells.unit
+
+    def _by_marginals(self, cells: Cells, codec: Codec, place: Tensor) -> tuple[Tensor, Tensor]:
+        x = cells.x[:, : place.shape[1]]
         lattice = codec.step > 0
-        low = torch.where(lattice & (x < codec.edges[0]), -torch.inf, lo)
-        high = torch.where(lattice & (x > codec.edges[1]), torch.inf, hi)
+        low = torch.where(lattice & (x < codec.edges[0]), -torch.inf, cells.lo)
+        high = torch.where(lattice & (x > codec.edges[1]), torch.inf, cells.hi)
         first, last = self.cdf(low), self.cdf(high)
         log = torch.where(
             lattice,
@@ -186,14 +202,7 @@ class NormalScores(nn.Module):
             here = ~lattice & (cells.atom == a + 1)
             first, last = torch.where(here, left, first), torch.where(here, right, last)
             log = torch.where(here, (right - left).clamp_min(1e-300).log(), log)
-        u = normal_score(first + (last - first) * place)
-        if self.plain:
-            inside = lo + (hi - lo) * place
-            plain = torch.zeros(n, dtype=torch.bool, device=x.device)
-            plain[list(self.plain)] = True
-            u = torch.where(plain, inside, u)
-            log = torch.where(plain, log_phi(inside) + cells.unit, log)
-        return u, log
+        return normal_score(first + (last - first) * place), log
 
     def _coin(self, b: int, codes: Tensor) -> Tensor:
         """A binary column as one coordinate (n, 1)."""
