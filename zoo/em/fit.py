@@ -17,15 +17,19 @@ from torch import Tensor
 from zoo.em import faults
 from zoo.em.data import Data, Theta
 from zoo.em.factors import factored
-from zoo.em.moves import split_and_merge
+from zoo.em.moves import SETTLED, split_and_merge
 from zoo.em.seeds import seeds
-from zoo.em.steps import COARSE, ROUGH, climb, log_joint_of, m_step, mean_log, raced, statistics
+from zoo.em.steps import COARSE, ROUGH, climb, m_step, mean_log, probabilities, raced, statistics
 from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000
 ROWS_EACH = 8
+MORE = 5
+"""Restarts that are left, and moves, are judged by so many times the subsample; all rows settle what comes of it."""
 SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 WIDE = 0.7
+AGREE, ALIKE = 4, 3e-4
+"""So many restarts whose mean log-likelihoods are so near are one maximum, and moves look for no better one."""
 
 
 def spread_shape(covariance: str, components: int, n: int) -> tuple[int, ...]:
@@ -84,14 +88,14 @@ def fit(
     components  K; never more than there are rows
     covariance  "full", "tied", "diagonal", "spherical"; or W W' + noise with W of `dim` columns: "factors" (noise of
                 each column) and "isotropic" (one)
-    restarts    k-means++ starts run on a subsample; the best `keep` go on to all rows, the best of those is returned
+    restarts    k-means++ starts run on a subsample; the best `keep` go on to more rows, the best of those to all
     resolution  standard deviation, in codec units, of noise that every component has at least
     pool        rows that the common covariance weighs in each component's own
     """
     data = Data.of(rows, covariance, dim, resolution, pool)
     start, again = _fit(data, components, restarts, keep, moves=True)
     names = [column.name for column in rows.schema.numeric]
-    start.notes = faults.notes(data, start.theta, _probabilities(data, start.theta), names, again)
+    start.notes = faults.notes(data, start.theta, probabilities(data, start.theta), names, again)
     return start
 
 
@@ -117,11 +121,7 @@ def fit_aic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start
 
 def responsible(rows: Rows, start: Start, covariance: str) -> Tensor:
     """Probability of each component given the seen cells of each row (n, K)."""
-    return _probabilities(Data.of(rows, covariance), start.theta)
-
-
-def _probabilities(data: Data, theta: Theta) -> Tensor:
-    return torch.cat([log_joint_of(data.take(i), theta)[:, 0].softmax(-1) for i in data.chunks(1 << 12)])
+    return probabilities(Data.of(rows, covariance), start.theta)
 
 
 def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
@@ -134,7 +134,7 @@ def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
 def responsibilities(data: Data, components: int, restarts: int = 4) -> Tensor:
     """Probabilities (N, K) of the components of a mixture fitted to these rows, its columns independent in each."""
     theta, score, _ = _climbed(data, components, restarts, keep=1, moves=False)
-    return _probabilities(data, theta.best(score, 1))
+    return probabilities(data, theta.best(score, 1))
 
 
 def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> tuple[Start, int]:
@@ -156,23 +156,34 @@ def _climbed(data: Data, components: int, restarts: int, keep: int, moves: bool)
     theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
     theta, score = raced(small, theta, (restarts, 6), (max(keep, restarts // 2), 10))
     full = data.imputed().prepared()
-    moves_follow = moves and components > 2
-    share = COARSE if moves_follow else ROUGH
-    theta, score = raced(full, theta.best(score, keep), (keep, 6), (1, 200), share=share)
+    part = full if full.n <= MORE * small.n else full.take(torch.randperm(full.n)[: MORE * small.n])
+    agreed = _agreed(score)
+    moves_follow = moves and components > 2 and not agreed
+    share = COARSE if moves_follow else SETTLED if agreed else ROUGH
+    keep = 1 if agreed else keep
+    theta, score = raced(part, theta.best(score, keep), (keep, 6), (1, 200), share=share)
     again = 0
     if moves:
-        before = _placeless(full, theta)
+        before = _placeless(part, theta)
         if moves_follow or before:  # two components have nothing to exchange but a place
-            theta, score = split_and_merge(small, full, theta, score.amax())
-            again = max(0, before - _placeless(full, theta)) if before else 0
+            theta, score = split_and_merge(small, part, theta, score.amax())
+            again = max(0, before - _placeless(part, theta)) if before else 0
+    if part.n < full.n:
+        theta, score = climb(full, theta.best(score, 1), 200, SETTLED)
     if data.needs_patterns:
         theta, score = climb(data, theta.best(score, 1), 60)
     return theta, score, again
 
 
+def _agreed(score: Tensor) -> bool:
+    """Whether the best of the restarts have found the same maximum, each from a start of its own."""
+    best = score.topk(min(AGREE, len(score))).values
+    return len(best) == AGREE and bool(best[0] - best[-1] < ALIKE)
+
+
 def _placeless(data: Data, theta: Theta) -> int:
     """How many components of the one restart left have no rows of their own."""
-    return len(faults.placeless(_probabilities(data, theta), data.weight))
+    return len(faults.placeless(probabilities(data, theta), data.weight))
 
 
 def finish(data: Data, theta: Theta, score: float = math.nan) -> Start:

@@ -13,7 +13,7 @@ from zoo.em.steps import ROUGH, climb, log_joint_of, mean_log, raced
 
 MOVES, ROUNDS, FAILED = 12, 20, 3
 AT_ONCE = 4000  # rows on which so many moves are tried; on more, fewer
-WORK = 1 << 26
+WORK = 1 << 27
 """Rows times components times features, of all rounds together: one of them costs as much as the start did."""
 SETTLED = 5e-4
 """As `FINE`, of the climb that ends the moves: ten times the precision takes longer and gains thousandths of a nat."""

@@ -68,6 +68,13 @@ def mean_log(data: Data, theta: Theta) -> Tensor:
     return total / data.weight.sum()
 
 
+def probabilities(data: Data, theta: Theta) -> Tensor:
+    """Of the components of one restart, given each row (N, K)."""
+    weights = _weights(data, theta)
+    parts = (data.take(i) for i in data.chunks(_width(data, theta)))
+    return torch.cat([_normalised(log_joint_of(part, theta, weights))[0][:, 0] for part in parts])
+
+
 def _width(data: Data, theta: Theta) -> int:
     d = data.y.shape[1]
     size = theta.log_weights.numel()
