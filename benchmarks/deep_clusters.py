@@ -4,7 +4,8 @@
 
 Adjusted Rand index on all rows, no label seen, every method told ten clusters: `vade`; `vae` of as many latents, whose
 embedding scikit-learn's GaussianMixture (full, 3 starts) then clusters; zoo's `gmm` and k-means of 20 principal
-components. Pixels are continuous columns, those that never change left out. Writes deep_clusters.json and .md.
+components. Pixels are continuous columns of one unit, those that hardly change left out. Writes
+deep_clusters.json and .md.
 """
 
 from __future__ import annotations
@@ -48,14 +49,15 @@ def clusters(frame: pd.DataFrame, seed: int, steps: int) -> dict[str, tuple[np.n
     reduced = PCA(COMPONENTS, random_state=0).fit_transform(frame)
     plain = pd.DataFrame(reduced, columns=[f"c{j}" for j in range(COMPONENTS)])
     options: dict[str, Any] = {"kinds": {"*": "continuous"}, "seed": seed, "device": "cpu"}
+    pixels = options | {"units": {"*": "grey"}}
     learned = {"program.dim": DIM, "fit.steps": steps}
 
     def vade() -> np.ndarray:
         settings = learned | {"program.prior.components": DIGITS}
-        return np.asarray(zoo.Estimator("vade", settings=settings, **options).fit(frame).predict(frame))
+        return np.asarray(zoo.Estimator("vade", settings=settings, **pixels).fit(frame).predict(frame))
 
     def vae() -> np.ndarray:
-        found = np.asarray(zoo.Estimator("vae", settings=learned, **options).fit(frame).transform(frame))
+        found = np.asarray(zoo.Estimator("vae", settings=learned, **pixels).fit(frame).transform(frame))
         return np.asarray(GaussianMixture(DIGITS, n_init=3, reg_covar=1e-4, random_state=seed).fit_predict(found))
 
     def gmm() -> np.ndarray:

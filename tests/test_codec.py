@@ -215,6 +215,26 @@ def test_scale_law_of_the_codec(transform, step):
         np.testing.assert_allclose(cells.unit, base.unit - np.log(s), atol=1e-9)
 
 
+def test_columns_of_a_unit_keep_their_sizes_beside_each_other_and_their_densities():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(200, 3)) * [0.1, 1.0, 5.0], columns=["a", "b", "c"])
+    frame["d"] = np.repeat([1.0, 2.0], 100)  # constant in the rows that the codec sees
+    kinds = {"*": "continuous"}
+    schema = infer_schema(frame, kinds=kinds, units={"[ab]": "grey", "d": "grey"})
+    codec = Codec.fit(schema, frame[:100])
+    a, b, c, _ = frame[:100].std(ddof=0)
+    shared = np.hypot(a, b) / 2**0.5
+    np.testing.assert_allclose(codec.scale, [shared, shared, c, shared], rtol=1e-12)
+    assert {column.transform for column in codec.schema.numeric[:2]} == {"none"}
+    np.testing.assert_allclose(codec.decode(codec.encode(frame).cells.x)["a"], frame["a"], rtol=1e-9)
+    three = frame[["a", "b", "c"]]
+    own, shared = (
+        Estimator("gmm", settings={"components": 1}, kinds=kinds, units=units).fit(three).score_samples(three)
+        for units in (None, {"*": "grey"})
+    )
+    np.testing.assert_allclose(own, shared, atol=1e-2)  # a Gaussian has no scale but its floor
+
+
 def test_beyond_its_end_a_density_has_no_mass_and_a_rounded_column_its_last_cell():
     frame = pd.DataFrame({"x": [1.5, 2.53, 0.3, 0.91]})
     schema = infer_schema(frame, kinds={"x": "continuous"})

@@ -82,7 +82,7 @@ __all__ = [
 def fit(model: str, table: Any, **options: Any) -> Estimator:
     """Fit one model to a table (anything that `read_table` reads: a frame, a path, a URL): an `Estimator`.
 
-    Options that `Estimator` knows (schema, kinds, ignore, given, group, weight, seed, device, time_budget,
+    Options that `Estimator` knows (schema, kinds, units, ignore, given, group, weight, seed, device, time_budget,
     models_file) go to it; every other one is a setting of the model: zoo.fit("vae", df, dim=4). A dotted setting goes
     in `settings={"fit.epochs": 20}`.
     """
@@ -112,7 +112,7 @@ def judge(
 
     Tables are anything that `read_table` reads. train: the rows that the synthetic ones were made from; target: a
     column to predict from the others; modes: (centres, sigma) of numeric columns, where modes are known; schema, or
-    kinds, ignore, given, group, weight: what each column is, as for `fit`.
+    kinds, units, ignore, given, group, weight: what each column is, as for `fit`.
     """
     from zoo.arguments import seed_in
     from zoo.errors import quiet

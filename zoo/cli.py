@@ -48,6 +48,7 @@ from zoo.options import (
     Sets,
     SyntheticArg,
     TableArg,
+    Units,
     Weight,
     as_of,
     assignments,
@@ -161,14 +162,14 @@ def inspect(
     table: TableArg,
     output: Output = None,
     json_: Json = False,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    schema: SchemaFile = None, kind: Kinds = None, unit: Units = None, ignore: Ignore = None, missing: Missing = None,
     header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
     """Show what each column is taken to be; the schema, as TOML to edit, goes to standard output or -o."""
     from zoo.table.inspect import describe
 
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
+    reading = Reading(schema, kind, unit, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     found = reading.schema_of(frame)
     summary = describe(frame, found)
@@ -193,7 +194,7 @@ def fit(
     output: RunOut,
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    schema: SchemaFile = None, kind: Kinds = None, unit: Units = None, ignore: Ignore = None, missing: Missing = None,
     header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
@@ -215,7 +216,7 @@ def fit(
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget, "--time-budget")
     Registry.load(models_file).recipe(model, settings).check()
     chosen, why = pick_device(device)
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
+    reading = Reading(schema, kind, unit, ignore, missing, header, columns, sep, query, weight, group, given)
     stream = reading.streamed(table)
     frame = reading.read(table) if stream is None else stream.some(SOME, seed)
     found = reading.schema_of(frame)
@@ -283,7 +284,7 @@ def compare(
     ] = None,
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    schema: SchemaFile = None, kind: Kinds = None, unit: Units = None, ignore: Ignore = None, missing: Missing = None,
     header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
@@ -302,7 +303,7 @@ def compare(
     asked = check_request(Registry.load(models_file), None if models is None else names_of(models), settings)
     names = None if asked is None else [one.label for one in asked]
     check_counts(repeats, folds, settings)
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
+    reading = Reading(schema, kind, unit, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     found = reading.schema_of(frame)
     started = time.perf_counter()
@@ -387,7 +388,7 @@ def judge(
         str | None, typer.Option("--target", metavar="COL", help="a column that is predicted from the others")
     ] = None,
     seed: Seed = 0, json_: Json = False,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    schema: SchemaFile = None, kind: Kinds = None, unit: Units = None, ignore: Ignore = None, missing: Missing = None,
     header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
@@ -396,7 +397,7 @@ def judge(
 
     from zoo.evaluate.quality.judge import judge as judged
 
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
+    reading = Reading(schema, kind, unit, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(real)
     kept, names = reading.kept(frame), list(frame.columns)
     made = Reading(query=query).read(synthetic, kept, names)

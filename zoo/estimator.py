@@ -88,6 +88,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
     settings     settings changed, as `--set`: {"components": 5, "fit.epochs": 20}
     schema       what each column is, or the path of that as TOML; inferred from the table where it is None
     kinds        {glob: kind} that overrule the inference, e.g. {"*": "continuous"}
+    units        {glob: unit}: numbers of one unit share a scale, as pixels or intensities do, e.g. {"p*": "grey"}
     ignore       glob, or globs, of columns to leave out
     given        column, or columns, to condition upon
     group, weight  names of the group and the weight column
@@ -111,6 +112,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         settings: Mapping[str, Any] | None = None,
         schema: Schema | str | Path | None = None,
         kinds: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
         ignore: str | Sequence[str] = (),
         given: str | Sequence[str] = (),
         group: str | None = None,
@@ -124,6 +126,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         self.settings = settings
         self.schema = schema
         self.kinds = kinds
+        self.units = units
         self.ignore = ignore
         self.given = given
         self.group = group
@@ -154,7 +157,8 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
                 schema = as_schema(schema)
                 schema = Schema(columns=(*schema.columns, Column(name=WEIGHT, kind="continuous", role="weight")))
         parts = split(len(frame), self.seed, test=False)
-        asked = {"kinds": self.kinds, "ignore": self.ignore, "given": self.given, "group": self.group, "weight": weight}
+        roles = {"ignore": self.ignore, "given": self.given, "group": self.group, "weight": weight}
+        asked = {"kinds": self.kinds, "units": self.units, **roles}
         schema = schema_for(frame, schema, **asked)
         check_parts(schema, frame, {"fit": parts.train, "choose": parts.validation})
         train, validation = frame.iloc[parts.train], frame.iloc[parts.validation]

@@ -50,6 +50,7 @@ Calibrate = Annotated[
 
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="a schema as `zoo inspect` prints it")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="'GLOB=KIND', e.g. '*=continuous' or zip=categorical")]
+Units = Annotated[list[str] | None, typer.Option("--unit", help="'GLOB=UNIT', e.g. 'pixel*=grey': they share a scale")]
 Ignore = Annotated[list[str] | None, typer.Option("--ignore", help="columns to leave out (a glob)")]
 Missing = Annotated[list[str] | None, typer.Option("--missing", help="tokens that mean missing, separated by commas")]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", help="whether the first row names the columns")]
@@ -67,6 +68,7 @@ class Reading:
 
     schema: Path | None = None
     kind: list[str] | None = None
+    unit: list[str] | None = None
     ignore: list[str] | None = None
     missing: list[str] | None = None
     header: bool | None = None
@@ -103,6 +105,7 @@ class Reading:
 
         overrides = {
             "--kind": self.kind,
+            "--unit": self.unit,
             "--ignore": self.ignore,
             "--weight": self.weight,
             "--group": self.group,
@@ -118,7 +121,8 @@ class Reading:
         return schema_for(
             frame,
             self.schema,
-            kinds=pairs(self.kind),
+            kinds=pairs(self.kind, "kind", "*=continuous"),
+            units=pairs(self.unit, "unit", "pixel*=grey"),
             ignore=split(self.ignore),
             given=split(self.given),
             group=self.group,
@@ -130,13 +134,13 @@ def split(values: list[str] | None) -> list[str]:
     return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
 
 
-def pairs(values: list[str] | None) -> dict[str, str]:
+def pairs(values: list[str] | None, flag: str, example: str) -> dict[str, str]:
     out_: dict[str, str] = {}
     for value in values or []:
-        glob, equals, kind = value.rpartition("=")
-        if not equals or not glob or not kind:
-            raise UserError(f"--kind {value!r} is not GLOB=KIND", "write for example --kind '*=continuous'")
-        out_[glob] = kind
+        glob, equals, said = value.rpartition("=")
+        if not equals or not glob or not said:
+            raise UserError(f"--{flag} {value!r} is not GLOB={flag.upper()}", f"write for example --{flag} '{example}'")
+        out_[glob] = said
     return out_
 
 

@@ -84,7 +84,7 @@ def recover(
     """Fit a model to a table, and again to `repeats` tables drawn from that fit, with the same cells missing.
 
     judged: fresh draws by which the two are compared; time_budget: of each fit
-    asked: what each column is, as for `fit` (schema, kinds, ignore, given, group, weight)
+    asked: what each column is, as for `fit` (schema, kinds, units, ignore, given, group, weight)
     """
     repeats, judged, seed = whole(repeats, "repeats"), whole(judged, "judged", 2), seed_in(seed)
     options: dict[str, Any] = {

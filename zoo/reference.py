@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,8 @@ def reference_codec(**roles: str) -> Codec:
     """The codec of three continuous columns without ties or missing cells, and of columns with these roles."""
     frame = pd.DataFrame({name: np.linspace(0.1, 1.7, 24) ** p for p, name in enumerate("abc", start=1)})
     more = frame.assign(**dict.fromkeys(roles.values(), ["one", "two"] * 12))
-    return Codec.fit(infer_schema(more, kinds={"[abc]": "continuous"}, **roles), more)
+    asked: dict[str, Any] = {"kinds": {"[abc]": "continuous"}, **roles}
+    return Codec.fit(infer_schema(more, **asked), more)
 
 
 ROLES: tuple[dict[str, str], ...] = ({}, {"given": "label"}, {"group": "place"})

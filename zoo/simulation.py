@@ -145,7 +145,7 @@ def sbc(
     The codec, and what a prior takes from the table, stay those of the table; rows, groups, given columns and missing
     cells are its own. A model with latents of rows alone is fitted once, and its guide tested on its own draws: first
     as it is, then after importance resampling.
-    asked: what each column is, as for `fit` (schema, kinds, ignore, given, group, weight)
+    asked: what each column is, as for `fit` (schema, kinds, units, ignore, given, group, weight)
     """
     simulations, draws = whole(simulations, "simulations", FEWEST), whole(draws, "draws", 9)
     settings, seed = dict(settings or {}), seed_in(seed)

@@ -30,6 +30,7 @@ from zoo.options import (
     Sep,
     Sets,
     TableArg,
+    Units,
     Weight,
     opened,
 )
@@ -54,7 +55,7 @@ def check(
     model: ModelArg,
     table: TableArg,
     sets: Sets = None, seed: Seed = 0, json_: Json = False, models_file: ModelsFile = None,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    schema: SchemaFile = None, kind: Kinds = None, unit: Units = None, ignore: Ignore = None, missing: Missing = None,
     header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
@@ -62,7 +63,7 @@ def check(
     from zoo.laws import check as checked
     from zoo.registry import parse_set
 
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
+    reading = Reading(schema, kind, unit, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     found = checked(
         model, frame, settings=dict(map(parse_set, sets or [])), seed=seed, models_file=models_file,
@@ -122,7 +123,7 @@ def sbc(
     simulations: Annotated[int, typer.Option("--simulations", min=20, help="tables, or rows, drawn of the model")] = 50,
     draws: Annotated[int, typer.Option("--draws", min=9, help="of the posterior, among which truths are ranked")] = 99,
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", json_: Json = False, models_file: ModelsFile = None,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    schema: SchemaFile = None, kind: Kinds = None, unit: Units = None, ignore: Ignore = None, missing: Missing = None,
     header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
@@ -130,7 +131,7 @@ def sbc(
     from zoo.registry import parse_set
     from zoo.simulation import sbc as ranked
 
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
+    reading = Reading(schema, kind, unit, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     with Watch(json_) as told:
         found = ranked(
@@ -150,7 +151,7 @@ def recover(
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="tables that are drawn and fitted again")] = 3,
     sets: Sets = None, seed: Seed = 0, device: Device = "auto", time_budget: Budget = None, json_: Json = False,
     models_file: ModelsFile = None,
-    schema: SchemaFile = None, kind: Kinds = None, ignore: Ignore = None, missing: Missing = None,
+    schema: SchemaFile = None, kind: Kinds = None, unit: Units = None, ignore: Ignore = None, missing: Missing = None,
     header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
     group: Group = None, given: Given = None,
 ) -> None:  # fmt: skip
@@ -159,7 +160,7 @@ def recover(
     from zoo.registry import parse_set
 
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget, "--time-budget")
-    reading = Reading(schema, kind, ignore, missing, header, columns, sep, query, weight, group, given)
+    reading = Reading(schema, kind, unit, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(table)
     with Watch(json_) as told:
         found = recovered(

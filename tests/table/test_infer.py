@@ -456,6 +456,17 @@ def test_exact_name_goes_before_globs_and_later_globs_before_earlier() -> None:
     assert [schema[name].kind for name in ("age", "price", "flag")] == ["integer", "continuous", "binary"]
 
 
+def test_units_are_of_numbers() -> None:
+    schema = quiet(FRAME, units={"*": "grey", "age": "years"})
+    units = {c.name: c.unit for c in schema.columns}
+    assert (units["age"], units["half"], units["city"], units["id"]) == ("years", "grey", None, None)
+    assert Schema.from_toml(schema.to_toml()) == schema
+    with pytest.raises(UserError, match="--unit 'city': the column is categorical, and only numbers have a unit"):
+        quiet(FRAME, units={"city": "grey"})
+    with pytest.raises(UserError, match="--unit 'agee' matches no column; did you mean 'age'"):
+        quiet(FRAME, units={"agee": "grey"})
+
+
 def test_constant_columns_stay_set_aside() -> None:
     assert quiet(FRAME, kinds={"one": "continuous"})["one"].note == "constant"
 

@@ -56,6 +56,7 @@ def compare(
     *,
     schema: Schema | str | Path | None = None,
     kinds: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
     ignore: str | Sequence[str] = (),
     given: str | Sequence[str] = (),
     group: str | None = None,
@@ -92,7 +93,7 @@ def compare(
     check_counts(repeats, folds, settings, jobs)
     frame = read_table(table)
     _splits(len(frame), folds, seed_in(seed))  # too few rows are refused before their cells are looked at
-    asked = {"kinds": kinds, "ignore": ignore, "given": given, "group": group, "weight": weight}
+    asked = {"kinds": kinds, "units": units, "ignore": ignore, "given": given, "group": group, "weight": weight}
     schema = schema_for(frame, schema, **asked)
     name = name or (name_of(table) if isinstance(table, str | Path) else "table")
     return compare_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,7 +116,11 @@ class Codec(nn.Module):
         """A codec whose locations, scales and transforms are those of these (training) rows."""
         values = {c.name: _values(frame, c) for c in schema.numeric}
         schema = schema.with_transforms(
-            {c.name: _chosen(_beside_atoms(values[c.name], c), c) for c in schema.numeric if c.transform == "auto"}
+            {
+                c.name: "none" if c.unit else _chosen(_beside_atoms(values[c.name], c), c)
+                for c in schema.numeric
+                if c.transform == "auto"
+            }
         )
         codec = cls(schema)
         for j, column in enumerate(schema.numeric):
@@ -135,6 +140,8 @@ class Codec(nn.Module):
             if column.is_number:
                 v = _values(frame, column)
                 codec.given_loc[j], codec.given_scale[j] = _moments(v[~np.isnan(v)])
+        _share(codec.scale, schema.numeric)
+        _share(codec.given_scale, schema.given_columns)
         codec.rows.fill_(len(frame))
         codec.weight_mean.fill_(codec._weight(frame).mean())
         codec._known.clear()
@@ -367,6 +374,16 @@ def _moments(v: np.ndarray) -> tuple[float, float]:
     scaled = v / largest
     spread = float(scaled.std())
     return float(scaled.mean()) * largest, spread * largest if spread > 1e-12 else 1.0
+
+
+def _share(scale: Tensor, columns: Sequence[Column]) -> None:
+    """One scale for all columns of a unit: the root mean square of theirs, a constant column's (one) aside."""
+    for unit in {c.unit for c in columns if c.unit}:
+        own = torch.tensor([c.unit == unit for c in columns])
+        varied = own & (scale != 1)
+        if varied.any():
+            largest = scale[varied].max()
+            scale[own] = largest * (scale[varied] / largest).square().mean().sqrt()
 
 
 def _values(frame: pd.DataFrame, column: Column) -> np.ndarray:

@@ -43,6 +43,7 @@ def infer_schema(
     frame: pd.DataFrame,
     *,
     kinds: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
     ignore: Sequence[str] = (),
     given: Sequence[str] = (),
     group: str | None = None,
@@ -52,6 +53,7 @@ def infer_schema(
 
     kinds   name or glob -> kind, taken instead of the inferred one; an exact name goes before a glob, a later glob
             before an earlier one, and a glob leaves columns that cannot take the kind as they are
+    units   name or glob -> unit; numbers of one unit share a scale inside a model, a later pattern goes first
     ignore  names or globs of columns that take no part
     given   names or globs of columns to condition upon
     group   name of the column whose levels are groups
@@ -77,7 +79,7 @@ def infer_schema(
             columns.append(_infer(cells, roles.get(name, "model"), forced, keep=roles.get(name) == "given"))
     forced.warn()
     _warn_set_aside([c for c in columns if c.kind == "ignored" and c.name not in ignored])
-    return _with_something_left(Schema(columns=tuple(columns)))
+    return _with_something_left(Schema(columns=tuple(_with_units(columns, pairs_in(units, "units"), names))))
 
 
 def schema_for(frame: pd.DataFrame, schema: Any = None, **asked: Any) -> Schema:
@@ -103,6 +105,19 @@ def as_schema(schema: Any) -> Schema:
         what = f"schema= takes a Schema or the path of one, not a {type(schema).__name__}"
         raise UserError(what, "zoo.infer_schema(table) gives one, `zoo inspect TABLE` prints one")
     return schema
+
+
+def _with_units(columns: list[Column], units: Mapping[str, str], names: list[str]) -> list[Column]:
+    """The columns with their units: a glob leaves what is no number as it is."""
+    of: dict[str, str] = {}
+    for pattern, unit in units.items():
+        for name in _matching(pattern, names, "unit"):
+            column = columns[names.index(name)]
+            if column.is_number:
+                of[name] = str(unit)
+            elif name == pattern and column.kind != "ignored":
+                raise UserError(f"--unit {name!r}: the column is {column.kind}, and only numbers have a unit")
+    return [Column(**dict(c) | {"unit": of[c.name]}) if c.name in of else c for c in columns]
 
 
 # ---- one column

@@ -41,6 +41,8 @@ class Column(BaseModel):
                 alone; beside a density each has a mass of its own, and belongs to the measure
     period      length of a cycle (24 for hours, 360 for degrees): values a period apart are one, from `lower` (or 0) on
     transform   monotone map applied before modelling; its log-Jacobian is counted. `auto`: chosen on the training rows
+    unit        columns of one unit (pixels, intensities, prices) keep their sizes beside each other: they share a scale
+                inside a model, and have no transform unless they name one
     likelihood  `student-t` gives a numeric column heavy tails, with degrees of freedom that are fitted
     role        `model` (has a density), `given` (conditioned upon), `group`, `weight`
     dtype       dtype of the column when it was read, restored on output
@@ -60,6 +62,7 @@ class Column(BaseModel):
     atoms: tuple[FiniteFloat, ...] = ()
     period: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     transform: Transform = "auto"
+    unit: str | None = Field(default=None, min_length=1)
     likelihood: Likelihood = "normal"
     role: Role = "model"
     dtype: str = "object"
@@ -84,7 +87,7 @@ class Column(BaseModel):
         return self
 
     def _no_number(self) -> None:
-        for key in ("step", "lower", "upper", "atoms", "period"):
+        for key in ("step", "lower", "upper", "atoms", "period", "unit"):
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"column {self.name!r} is {self.kind}: only numbers have `{key}`")
         if self.transform not in ("auto", "none") and not (self.kind == "ordinal" and self.transform == "quantile"):
