@@ -15,6 +15,7 @@ from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema
+from zoo.table.restore import as_whole
 from zoo.table.schema import UNSEEN, Column, Schema
 
 N = 60
@@ -260,6 +261,17 @@ def test_extreme_numbers_stay_finite():
 
 
 # ----------------------------------------------------------------------------------------------- tables that differ
+
+
+def test_whole_numbers_read_beside_holes_are_written_as_whole_numbers():
+    age, size = np.arange(30.0) + 63, np.arange(30.0) / 2
+    frame = pd.DataFrame({"age": age, "size": size, "n": np.arange(30) % 7})
+    frame.loc[1, "age"] = np.nan
+    schema = infer_schema(frame, kinds={"age": "integer", "n": "integer"})
+    written = as_whole(frame, schema)
+    assert [str(t) for t in written.dtypes] == ["Int64", "float64", "int64"]
+    assert written.to_csv(index=False).splitlines()[1:3] == ["63,0.0,0", ",0.5,1"]
+    assert as_whole(frame / 8, schema).equals(frame / 8)
 
 
 def test_a_level_never_seen_takes_the_reserved_one(frame, codec):

@@ -541,6 +541,7 @@ def sample(
 ) -> None:  # fmt: skip
     """Rows drawn from the fitted density, in the table's units."""
     from zoo.estimator import Estimator
+    from zoo.table.restore import as_whole
     from zoo.table.writer import check_target
 
     check_target(output)
@@ -555,7 +556,7 @@ def sample(
         return (
             print_json({"rows": written, "output": str(output)}) if json_ else note(f"wrote {output}: {written} rows")
         )
-    give(estimator.sample(rows, seed, fixed, truncation), output, json_)
+    give(as_whole(estimator.sample(rows, seed, fixed, truncation), estimator.schema_), output, json_)
 
 
 @app.command()
@@ -604,6 +605,8 @@ def impute(
     """The table with its missing cells filled in."""
     import pandas as pd
 
+    from zoo.table.restore import as_whole
+
     estimator, frame, stream = opened(run, table, output, models_file, missing, header, columns, sep, query)
     if stream is not None:
         if draws is not None:
@@ -618,7 +621,7 @@ def impute(
         if "draw" in frame:
             raise UserError("the table has a column 'draw', which --draws would write over", "rename that column")
         completed = pd.concat([f.assign(draw=i) for i, f in enumerate(many)], ignore_index=True)
-    give(completed, output, json_)
+    give(as_whole(completed, estimator.schema_), output, json_)
 
 
 @app.command()
@@ -629,10 +632,12 @@ def translate(
     missing: Missing = None, header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None,
 ) -> None:  # fmt: skip
     """The table with its rows of the other level as rows of this one; missing cells stay missing."""
+    from zoo.table.restore import as_whole
+
     estimator, frame, stream = opened(run, table, output, models_file, missing, header, columns, sep, query)
     if stream is not None:
         return _by_parts(stream, lambda part: estimator.translate(part, to, seed), output, json_)
-    give(estimator.translate(frame, to, seed), output, json_)
+    give(as_whole(estimator.translate(frame, to, seed), estimator.schema_), output, json_)
 
 
 @app.command()

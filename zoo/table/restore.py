@@ -6,17 +6,32 @@ import datetime
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype
 
-from zoo.table.schema import UNSEEN, Column
+from zoo.table.schema import UNSEEN, Column, Schema
 
 _FIRST, _LAST = ((end - datetime.date(1970, 1, 1)).days for end in (datetime.date.min, datetime.date.max))
 """Days since 1970-01-01 between which a draw of a time is held: the years that ISO text and Python have."""
+
+LARGEST = 2.0**53
+"""Up to here every whole number is a float."""
 
 
 def restored(values: np.ndarray, column: Column) -> pd.Series:
     """The cells (n,) that numbers in table units, ranks or codes of levels stand for, in the column's dtype."""
     cells = _numbers(values, column) if column.is_number else _levels(values, column)
     return _in_dtype(cells, column)
+
+
+def as_whole(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Whole numbers that are floats, as pandas reads them beside missing cells, as integers that may be missing."""
+    whole = {}
+    for column in schema.columns:
+        if column.kind in ("integer", "count") and column.dtype.startswith("float") and column.name in frame:
+            cells = frame[column.name]
+            if is_float_dtype(cells) and (cells.isna() | ((cells % 1 == 0) & (cells.abs() < LARGEST))).all():
+                whole[column.name] = cells.astype("Int64")
+    return frame.assign(**whole)
 
 
 def _numbers(values: np.ndarray, column: Column) -> pd.Series:
