@@ -14,6 +14,8 @@ from zoo.rows.rows import Rows
 from zoo.table.codec import Cells
 
 AT_AN_END = 0.01
+HOT = 50
+"""Levels up to which a column's are features, ones and zeros; what a longer one adds is looked up, row by row."""
 CUTS = 48  # places where a cycle may be cut open
 CACHE = 1 << 18  # numbers in a chunk
 ROOM = 1 << 24  # numbers of features that are kept from one iteration to the next
@@ -152,19 +154,44 @@ class Data:
         return new
 
     def linear(self) -> Tensor:
-        """What both steps are linear in (N, F): ones, values and their products, or what is seen, values, squares."""
+        """What both steps are linear in (N, F): ones, values and their products, or what is seen, values, squares; then
+        the `hot` levels."""
         if self.features is not None:
             return self.features
-        if self.dense:
-            return products(self.y)
-        seen = self.seen.double()
-        y = self.y * seen
-        return torch.cat([seen, y, y * self.y], -1)
+        parts = [self.indicators()] if len(self.hot) else []
+        if self.dense and self.y.shape[1]:
+            parts.insert(0, products(self.y))
+        elif not self.dense or not parts:
+            seen = self.seen.double()
+            y = self.y * seen
+            parts = [seen, y, y * self.y, *parts]
+        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+
+    def indicators(self) -> Tensor:
+        """Which of the `hot` levels a row has (N, L): ones and zeros, none where it is missing."""
+        columns = [j for j, size in enumerate(self.sizes) if size <= HOT]
+        sizes = torch.tensor([self.sizes[j] for j in columns])
+        first = torch.tensor([sum(self.sizes[:j]) for j in columns])
+        codes, last = self.codes[:, columns], int(sizes.sum())
+        place = torch.where(codes >= 0, codes - first + sizes.cumsum(0) - sizes, last)
+        return self.y.new_zeros(self.n, last + 1).scatter_(1, place, 1.0)[:, :last]
+
+    @property
+    def hot(self) -> Tensor:
+        """The levels, among all side by side, that are features (L,)."""
+        sizes = torch.tensor(self.sizes, dtype=torch.long)
+        return (sizes <= HOT).repeat_interleave(sizes).nonzero()[:, 0]
+
+    @property
+    def long(self) -> list[int]:
+        """The columns with too many levels for that."""
+        return [j for j, size in enumerate(self.sizes) if size > HOT]
 
     @property
     def width_of_features(self) -> int:
         d = self.y.shape[1]
-        return (d + 1) * (d + 2) // 2 if self.dense else 3 * d
+        numeric = 0 if not d else (d + 1) * (d + 2) // 2 if self.dense else 3 * d
+        return numeric + sum(size for size in self.sizes if size <= HOT)
 
     def prepared(self) -> Data:
         """With its features kept, where they are of use to every iteration and there is room for them."""

@@ -78,11 +78,7 @@ def probabilities(data: Data, theta: Theta) -> Tensor:
 def _width(data: Data, theta: Theta) -> int:
     d = data.y.shape[1]
     size = theta.log_weights.numel()
-    return (
-        size * d * d
-        if data.needs_patterns
-        else max(size * (1 + len(data.sizes)), d * (d + 3) // 2 if data.dense else d)
-    )
+    return size * d * d if data.needs_patterns else max(size * (1 + len(data.long)), data.width_of_features)
 
 
 def e_step(data: Data, theta: Theta) -> tuple[Tensor, Statistics]:
@@ -111,18 +107,20 @@ def _normalised(log_joint: Tensor) -> tuple[Tensor, Tensor]:
 def log_joint_of(data: Data, theta: Theta, weights: Tensor | None = None) -> Tensor:
     """log pi_k + log p(x | k), (N, R, K), a tensor of its own; `weights` where they are known."""
     r, k = theta.log_weights.shape
-    if not data.y.shape[1]:
-        out = theta.log_weights.repeat(data.n, 1, 1)
-    elif data.needs_patterns:
+    table = theta.masses.reshape(-1, r * k)
+    if data.needs_patterns:
         out = theta.log_weights + _log_patterns(data, theta)
+        if len(data.hot):
+            out = out + (data.indicators() @ table[data.hot]).reshape(data.n, r, k)
+    elif not data.width_of_features:
+        out = theta.log_weights.repeat(data.n, 1, 1)
     else:
         weights = _weights(data, theta) if weights is None else weights
         assert weights is not None
         out = (data.linear() @ weights.T).reshape(data.n, r, k)
-        if not data.dense:  # no feature of its values is one in every row
+        if not (data.dense and data.y.shape[1]):  # no feature is one in every row
             out += theta.log_weights
-    table = theta.masses.reshape(-1, r * k)
-    for j in range(data.codes.shape[1]):
+    for j in data.long:
         code = data.codes[:, j]
         log = table[code.clamp_min(0)].reshape(data.n, r, k)
         out = out + torch.where((code >= 0)[:, None, None], log, 0.0)
@@ -131,12 +129,14 @@ def log_joint_of(data: Data, theta: Theta, weights: Tensor | None = None) -> Ten
 
 def _weights(data: Data, theta: Theta) -> Tensor | None:
     """Of `Data.linear` in log pi_k + log p(x | k) (R K, F), where it is linear: no patterns of missing cells."""
-    if data.needs_patterns or not data.y.shape[1]:
+    if data.needs_patterns or not data.width_of_features:
         return None
-    weights = _dense_weights(theta) if data.dense else _diagonal_weights(theta)
-    if data.dense:
-        weights[..., 0] += theta.log_weights
-    return weights.flatten(0, 1)
+    parts = [theta.masses[data.hot].permute(1, 2, 0)]
+    if data.y.shape[1]:
+        parts.insert(0, _dense_weights(theta) if data.dense else _diagonal_weights(theta))
+        if data.dense:
+            parts[0][..., 0] += theta.log_weights
+    return torch.cat(parts, -1).flatten(0, 1)
 
 
 def _diagonal_weights(theta: Theta) -> Tensor:
@@ -171,23 +171,27 @@ def _log_patterns(data: Data, theta: Theta) -> Tensor:
 
 def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
     n, r, k = resp.shape
-    flat = resp.reshape(n, r * k)
-    total = sum(data.sizes)
+    flat, size, d = resp.reshape(n, r * k), resp.sum(0), data.y.shape[1]
+    total, hot = sum(data.sizes), data.hot
     counts = torch.zeros(total + 1, r * k, dtype=torch.float64)
-    for j in range(data.codes.shape[1]):
+    for j in data.long:
         code = data.codes[:, j]
         counts.index_add_(0, torch.where(code >= 0, code, total), flat)
-    d = data.y.shape[1]
-    counts = counts[:total].reshape(total, r, k)
+    patterns = data.needs_patterns and theta is not None
+    sums = flat.T @ (data.indicators() if patterns else data.imputed().linear())
+    numeric = sums.shape[1] - len(hot)
+    counts[hot] = sums[:, numeric:].T
+    counts, sums = counts[:total].reshape(total, r, k), sums[:, :numeric].reshape(r, k, numeric)
     if not data.dense:
-        seen, first, second = (flat.T @ data.linear()).reshape(r, k, 3, d).unbind(2)
-        return Statistics(resp.sum(0), seen, first, second, counts)
-    size = resp.sum(0)
-    if not data.complete and theta is not None:
+        seen, first, second = sums.unflatten(-1, (3, d)).unbind(2)
+        return Statistics(size, seen, first, second, counts)
+    if patterns:
+        assert theta is not None
         seen = (flat.T @ data.seen.double()).reshape(r, k, d)
         first, second = _expected(data, resp, theta)
         return Statistics(size, seen, first, second, counts)
-    sums = (flat.T @ data.imputed().linear()).reshape(r, k, -1)
+    if not d:
+        sums = size[..., None]
     i, j = torch.triu_indices(d, d)
     second = torch.zeros(r, k, d, d, dtype=torch.float64)
     second[..., i, j] = second[..., j, i] = sums[..., 1 + d :]
