@@ -216,7 +216,7 @@ def page(lines: list[Line]) -> str:
         "most. Beside held-out rows a second real sample is the ceiling; published figures are beside fitted rows.", "",
         "| table | model | seeds | " + " | ".join(COLUMNS.values()) + " |", "|---" * (3 + len(COLUMNS)) + "|",
     ]  # fmt: skip
-    table = pd.DataFrame(lines)
+    table = pd.DataFrame(lines, columns=["table", "model", *COLUMNS])
     for name, own in table.groupby("table", sort=False):
         for model, some in own.groupby("model", sort=False):
             cells = [spread(some[key].dropna(), ".0f" if key == "fit_cpu_seconds" else ".3f") for key in COLUMNS]
