@@ -21,12 +21,15 @@ from torch.distributions import constraints
 
 from zoo import run
 from zoo.em import fit as em
+from zoo.em.data import Data
+from zoo.em.steps import e_step, m_step, statistics
 from zoo.errors import UserError, ZooWarning
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import k_hat, score
 from zoo.fitting.loop import Fitted, fit
 from zoo.fitting.settings import FitSettings
 from zoo.log_weights import log_weights
+from zoo.model import Model
 from zoo.programs import factor
 from zoo.recipe import Recipe
 from zoo.registry import Layer, Registry, builtin_file
@@ -1117,3 +1120,45 @@ def test_levels_are_drawn_given_a_cell(name, estimator, complete_mixed):
     observed = drawn["colour"].value_counts().reindex(levels).fillna(0).to_numpy()
     slack = 5 * np.sqrt(3000 * p / p.sum()) + (60 if name == "vae" else 5)  # importance draws have a little bias
     assert (np.abs(observed - 3000 * p / p.sum()) < slack).all()
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+@pytest.mark.parametrize("holes", [False, True])
+def test_em_has_the_same_steps_whether_levels_are_features_or_looked_up(
+    covariance: str, holes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"])
+    frame["few"], frame["more"] = rng.choice(list("ab"), 60), rng.choice(list("pqrst"), 60)
+    if holes:
+        frame.loc[::5, "x"], frame.loc[::7, "few"] = np.nan, None
+    codec = Codec.fit(infer_schema(frame, kinds={"[xy]": "continuous"}), frame)
+    model = Model(Registry.load().recipe("mixture", {"components": 2}), codec)
+    found = []
+    for levels in (50, 3, 0):  # all are features, those of the binary column, none
+        monkeypatch.setattr("zoo.em.data.HOT", levels)
+        data = Data.of(model.rows(frame), covariance)
+        resp = torch.rand(60, 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(0)  # of what stands in for missing numbers at a start
+        theta = m_step(data, statistics(data, resp / resp.sum(-1, keepdim=True), None))
+        score, sums = e_step(data, theta)
+        found.append([score, *vars(sums).values()])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_restarts_that_agree_are_not_moved_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three clusters far apart: every start finds them, and they are found again."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[-20.0, 0.0], [0.0, 20.0], [20.0, 0.0]])
+    frame = pd.DataFrame(centres[np.arange(300) % 3] + rng.normal(size=(300, 2)), columns=["x", "y"])
+    model = Model(
+        Registry.load().recipe("gmm", {"components": 3}),
+        Codec.fit(infer_schema(frame, kinds={"*": "continuous"}), frame),
+    )
+    monkeypatch.setattr("zoo.em.fit.split_and_merge", lambda *_: pytest.fail("moved"))
+    torch.manual_seed(0)
+    start = em.fit(model.rows(frame), 3, "full")
+    found = np.sort(start.loc[:, 0].numpy() * model.codec.scale[0].item() + model.codec.loc[0].item())
+    np.testing.assert_allclose(found, [-20, 0, 20], atol=0.5)

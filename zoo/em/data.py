@@ -158,20 +158,21 @@ class Data:
         the `hot` levels."""
         if self.features is not None:
             return self.features
-        parts = [self.indicators()] if len(self.hot) else []
-        if self.dense and self.y.shape[1]:
-            parts.insert(0, products(self.y))
-        elif not self.dense or not parts:
+        if not self.y.shape[1]:
+            numeric = self.y
+        elif self.dense:
+            numeric = products(self.y)
+        else:
             seen = self.seen.double()
             y = self.y * seen
-            parts = [seen, y, y * self.y, *parts]
-        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+            numeric = torch.cat([seen, y, y * self.y], -1)
+        return torch.cat([numeric, self.indicators()], -1) if len(self.hot) else numeric
 
     def indicators(self) -> Tensor:
         """Which of the `hot` levels a row has (N, L): ones and zeros, none where it is missing."""
         columns = [j for j, size in enumerate(self.sizes) if size <= HOT]
-        sizes = torch.tensor([self.sizes[j] for j in columns])
-        first = torch.tensor([sum(self.sizes[:j]) for j in columns])
+        sizes = torch.tensor([self.sizes[j] for j in columns], dtype=torch.long)
+        first = torch.tensor([sum(self.sizes[:j]) for j in columns], dtype=torch.long)
         codes, last = self.codes[:, columns], int(sizes.sum())
         place = torch.where(codes >= 0, codes - first + sizes.cumsum(0) - sizes, last)
         return self.y.new_zeros(self.n, last + 1).scatter_(1, place, 1.0)[:, :last]
