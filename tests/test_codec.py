@@ -236,6 +236,13 @@ def test_columns_of_a_unit_keep_their_sizes_beside_each_other_and_their_densitie
     np.testing.assert_allclose(own, shared, atol=1e-2)  # a Gaussian has no scale but its floor
 
 
+def test_a_unit_whose_columns_are_far_apart_is_told():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)) * [1.0, 1e4], columns=["a", "b"])
+    schema = infer_schema(frame, kinds={"*": "continuous"}, units={"*": "m"})
+    with pytest.warns(ZooWarning, match="columns of unit 'm' differ .* times in scale: 'a', the narrowest"):
+        Codec.fit(schema, frame)
+
+
 def test_beyond_its_end_a_density_has_no_mass_and_a_rounded_column_its_last_cell():
     frame = pd.DataFrame({"x": [1.5, 2.53, 0.3, 0.91]})
     schema = infer_schema(frame, kinds={"x": "continuous"})
@@ -272,6 +279,7 @@ def test_whole_numbers_read_beside_holes_are_written_as_whole_numbers():
     assert [str(t) for t in written.dtypes] == ["Int64", "float64", "int64"]
     assert written.to_csv(index=False).splitlines()[1:3] == ["63,0.0,0", ",0.5,1"]
     assert as_whole(frame / 8, schema).equals(frame / 8)
+    assert str(as_whole(frame.astype({"n": float}), schema)["n"].dtype) == "Int64"
 
 
 def test_a_level_never_seen_takes_the_reserved_one(frame, codec):

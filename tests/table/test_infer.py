@@ -465,6 +465,8 @@ def test_units_are_of_numbers() -> None:
         quiet(FRAME, units={"city": "grey"})
     with pytest.raises(UserError, match="--unit 'agee' matches no column; did you mean 'age'"):
         quiet(FRAME, units={"agee": "grey"})
+    with pytest.raises(UserError, match="--unit 'age': expected the name of a unit, got ''"):
+        quiet(FRAME, units={"age": ""})
 
 
 def test_constant_columns_stay_set_aside() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import UserError
+from zoo.errors import UserError, ZooWarning
 from zoo.table.cells import level_codes, numeric_values
 from zoo.table.check import cells_of, warn_infinite, within
 from zoo.table.restore import restored
@@ -21,6 +22,10 @@ from zoo.table.transforms import KNOTS, MAPS, WIDTH, Walls, choose
 FAR, BEYOND = 8.0, 1e100
 """Standard deviations at which what a network reads is held (an outlier must not fire it far outside what it was fitted
 on, and an atom may have no place of its own), and at which everything is."""
+
+
+APART = 200.0
+"""Times by which scales may differ in a unit: the least scale of a head is a thousandth of what they share."""
 
 
 class Cells(NamedTuple):
@@ -383,6 +388,11 @@ def _share(scale: Tensor, columns: Sequence[Column]) -> None:
         varied = own & (scale != 1)
         if varied.any():
             largest = scale[varied].max()
+            if largest > APART * scale[varied].min():
+                narrow = columns[int(torch.where(varied, scale, torch.inf).argmin())].name
+                message = f"columns of unit {unit!r} differ {largest / scale[varied].min():.0f} times in scale: "
+                message += f"{narrow!r}, the narrowest, is held wider than it is; give it a unit of its own"
+                warnings.warn(message, ZooWarning, stacklevel=3)
             scale[own] = largest * (scale[varied] / largest).square().mean().sqrt()
 
 

@@ -111,12 +111,16 @@ def _with_units(columns: list[Column], units: Mapping[str, str], names: list[str
     """The columns with their units: a glob leaves what is no number as it is."""
     of: dict[str, str] = {}
     for pattern, unit in units.items():
+        if not isinstance(unit, str) or not unit:
+            raise UserError(f"--unit {pattern!r}: expected the name of a unit, got {unit!r}", "any text will do")
         for name in _matching(pattern, names, "unit"):
             column = columns[names.index(name)]
             if column.is_number:
-                of[name] = str(unit)
+                of[name] = unit
             elif name == pattern and column.kind != "ignored":
-                raise UserError(f"--unit {name!r}: the column is {column.kind}, and only numbers have a unit")
+                raise UserError(
+                    f"--unit {name!r}: the column is {column.kind}, and only numbers have a unit", "leave it out"
+                )
     return [Column(**dict(c) | {"unit": of[c.name]}) if c.name in of else c for c in columns]
 
 

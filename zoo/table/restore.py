@@ -27,7 +27,7 @@ def as_whole(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Whole numbers that are floats, as pandas reads them beside missing cells, as integers that may be missing."""
     whole = {}
     for column in schema.columns:
-        if column.kind in ("integer", "count") and column.dtype.startswith("float") and column.name in frame:
+        if column.kind in ("integer", "count") and column.name in frame:
             cells = frame[column.name]
             if is_float_dtype(cells) and (cells.isna() | ((cells % 1 == 0) & (cells.abs() < LARGEST))).all():
                 whole[column.name] = cells.astype("Int64")
