@@ -4,8 +4,9 @@
 
 At most `--rows` rows of a table, mixed and with missing cells as they come, are split as `zoo compare` splits them.
 Each line is the mean over test rows of log p under the changed setting less that under the defaults (for a VAE the
-importance-weighted bound), in nats a row, with its paired standard error; a page gives them by table, and counts where
-a change is two standard errors better and worse. Writes defaults.json, to which later calls add, and defaults.md.
+importance-weighted bound; `nsf` is a chain of splines on tables of levels and rounded numbers, as these are), in nats
+a row, with its paired standard error; a page gives them by table, and counts where a change is two standard errors
+better and worse. Writes defaults.json, to which later calls add, and defaults.md.
 """
 
 from __future__ import annotations
@@ -71,10 +72,8 @@ CHANGES: dict[str, dict[str, Settings]] = {
     "nsf": {
         "rate .002": {"fit.learning_rate": 2e-3},
         "rate .01": {"fit.learning_rate": 1e-2},
-        "two layers": {"program.flow.layers": 2},
-        "five layers": {"program.flow.layers": 5},
-        "hidden 32": {"program.flow.hidden": [32, 32]},
-        "hidden 128": {"program.flow.hidden": [128, 128]},
+        "hidden 32": {"program.hidden": [32, 32]},
+        "hidden 256": {"program.hidden": [256, 256]},
         "longer": {"fit.steps": 10000},
         **FITTING,
     },
