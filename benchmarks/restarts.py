@@ -27,18 +27,19 @@ from benchmarks.peers import spread
 
 RESULTS = Path(__file__).parent / "results"
 K, D, FRESH = 10, 8, 20_000
+SHAPES = {"separated": 4.0, "overlapping": 1.2, "unbalanced": 2.5, "elongated": 3.0}
+"""How far apart centres are, as standard deviation."""
 EQUAL = 1e-3
 """Nats a row by which a fit is no worse than another."""
 
 
 def process(shape: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(weights (K,), centres (K, D), factors of covariances (K, D, D))."""
-    apart = {"separated": 4.0, "overlapping": 1.2, "unbalanced": 2.5, "elongated": 3.0}[shape]
     weights = (2 / 3) ** np.arange(K) if shape == "unbalanced" else np.ones(K)
     turn = np.linalg.qr(rng.normal(size=(K, D, D)))[0]
     reach = 1.0 if shape == "elongated" else 0.3
     factors = turn * 10 ** rng.uniform(-reach, reach, size=(K, 1, D))
-    return weights / weights.sum(), apart * rng.normal(size=(K, D)), factors
+    return weights / weights.sum(), SHAPES[shape] * rng.normal(size=(K, D)), factors
 
 
 def rows(shape: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,9 +112,6 @@ def page(lines: list[Line]) -> str:
         seconds = [f"{at[f'{side} s']:.2f}" for side in ("zoo", "one", "ten")]
         out.append("| " + " | ".join([at["shape"], f"{at['rows']:,}", str(at["seed"]), *nats, *seconds]) + " |")
     return "\n".join(out) + "\n"
-
-
-SHAPES = ("separated", "overlapping", "unbalanced", "elongated")
 
 
 def main() -> None:

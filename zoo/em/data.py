@@ -170,18 +170,20 @@ class Data:
 
     def indicators(self) -> Tensor:
         """Which of the `hot` levels a row has (N, L): ones and zeros, none where it is missing."""
-        columns = [j for j, size in enumerate(self.sizes) if size <= HOT]
-        sizes = torch.tensor([self.sizes[j] for j in columns], dtype=torch.long)
-        first = torch.tensor([sum(self.sizes[:j]) for j in columns], dtype=torch.long)
-        codes, last = self.codes[:, columns], int(sizes.sum())
-        place = torch.where(codes >= 0, codes - first + sizes.cumsum(0) - sizes, last)
-        return self.y.new_zeros(self.n, last + 1).scatter_(1, place, 1.0)[:, :last]
+        hot, codes = self.hot, self.codes[:, self.short]
+        place = torch.where(codes >= 0, torch.searchsorted(hot, codes.contiguous()), len(hot))
+        return self.y.new_zeros(self.n, len(hot) + 1).scatter_(1, place, 1.0)[:, : len(hot)]
 
     @property
     def hot(self) -> Tensor:
         """The levels, among all side by side, that are features (L,)."""
         sizes = torch.tensor(self.sizes, dtype=torch.long)
         return (sizes <= HOT).repeat_interleave(sizes).nonzero()[:, 0]
+
+    @property
+    def short(self) -> list[int]:
+        """The columns whose levels these are."""
+        return [j for j, size in enumerate(self.sizes) if size <= HOT]
 
     @property
     def long(self) -> list[int]:
@@ -192,7 +194,7 @@ class Data:
     def width_of_features(self) -> int:
         d = self.y.shape[1]
         numeric = 0 if not d else (d + 1) * (d + 2) // 2 if self.dense else 3 * d
-        return numeric + sum(size for size in self.sizes if size <= HOT)
+        return numeric + sum(self.sizes[j] for j in self.short)
 
     def prepared(self) -> Data:
         """With its features kept, where they are of use to every iteration and there is room for them."""

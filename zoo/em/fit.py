@@ -17,9 +17,9 @@ from torch import Tensor
 from zoo.em import faults
 from zoo.em.data import Data, Theta
 from zoo.em.factors import factored
-from zoo.em.moves import SETTLED, split_and_merge
+from zoo.em.moves import split_and_merge
 from zoo.em.seeds import seeds
-from zoo.em.steps import COARSE, ROUGH, climb, m_step, mean_log, probabilities, raced, statistics
+from zoo.em.steps import COARSE, ROUGH, SETTLED, climb, m_step, mean_log, probabilities, raced, statistics
 from zoo.rows.rows import Rows
 
 SUBSAMPLE = 4000

@@ -9,14 +9,12 @@ from torch import Tensor
 
 from zoo.em.data import Data, Theta
 from zoo.em.faults import placeless
-from zoo.em.steps import ROUGH, climb, log_joint_of, mean_log, raced
+from zoo.em.steps import ROUGH, SETTLED, climb, log_joint_of, mean_log, raced
 
 MOVES, ROUNDS, FAILED = 12, 20, 3
 AT_ONCE = 4000  # rows on which so many moves are tried; on more, fewer
 WORK = 1 << 27
 """Rows times components times features, of all rounds together: one of them costs as much as the start did."""
-SETTLED = 5e-4
-"""As `FINE`, of the climb that ends the moves: ten times the precision takes longer and gains thousandths of a nat."""
 
 
 def split_and_merge(small: Data, data: Data, theta: Theta, score: Tensor) -> tuple[Theta, Tensor]:
