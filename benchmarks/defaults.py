@@ -2,11 +2,12 @@
 
     python -m benchmarks.defaults [MODEL ...] [--tables TABLE ...] [--seeds 0 1] [--rows 3000] [--data FOLDER]
 
-At most `--rows` rows of a table, mixed and with missing cells as they come, are split as `zoo compare` splits them.
-Each line is the mean over test rows of log p under the changed setting less that under the defaults (for a VAE the
-importance-weighted bound; `nsf` is a chain of splines on tables of levels and rounded numbers, as these are), in nats
-a row, with its paired standard error; a page gives them by table, and counts where a change is two standard errors
-better and worse. Writes defaults.json, to which later calls add, and defaults.md.
+At most `--rows` rows of a table are split as `zoo compare` splits them: a VAE's and the chain's of splines mixed and
+with missing cells as they come; a flow's own networks are in use where every column is continuous, so its tables are
+the numbers of `benchmarks.density`, dequantised. Each line is the mean over test rows of log p under the changed
+setting less that under the defaults (for a VAE the importance-weighted bound), in nats a row, with its paired standard
+error; a page gives them by table, and counts where a change is two standard errors better and worse. Writes
+defaults.json, to which later calls add, and defaults.md.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import pandas as pd
 import torch
 
 import zoo
+from benchmarks import flows
 from benchmarks.density import paired
 from benchmarks.kept import Line, keep
+from zoo.table.schema import Schema
 from zoo.table.split import split
 
 Settings = dict[str, Any]
@@ -39,6 +42,8 @@ TABLES = {
     "credit": "UCI_Credit_Card.csv.gz",
     "titanic": "titanic.csv",
 }
+CONTINUOUS = ("winequality-white", "housing", "magic04", "adult", "10_cover")
+FLOWS = ("nsf", "maf")
 DEFAULT = "default"
 KEY = ("model", "table", "seed", "change")
 
@@ -53,6 +58,7 @@ FITTING: dict[str, Settings] = {
     "no early stop": {"fit.patience": 0},
     "patience 5": {"fit.patience": 5},
 }
+RATES: dict[str, Settings] = {"rate .002": {"fit.learning_rate": 2e-3}, "rate .01": {"fit.learning_rate": 1e-2}}
 CHANGES: dict[str, dict[str, Settings]] = {
     "vae": {
         "dim 2": {"program.dim": 2},
@@ -65,46 +71,71 @@ CHANGES: dict[str, dict[str, Settings]] = {
         "hidden 256": hidden(256, 256),
         "one layer": hidden(128),
         "noise of columns": {"program.noise": "column"},
+        "heavy tails": {"program.tails": "student-t"},
+        "no floor": {"program.floor": 0.0},
         "no annealing": {"objective.anneal": 0.0},
         "longer": {"fit.steps": 8000},
         **FITTING,
     },
-    "nsf": {
-        "rate .002": {"fit.learning_rate": 2e-3},
-        "rate .01": {"fit.learning_rate": 1e-2},
+    "nsf, mixed": {
         "hidden 32": {"program.hidden": [32, 32]},
         "hidden 256": {"program.hidden": [256, 256]},
-        "longer": {"fit.steps": 10000},
+        **RATES,
+        **FITTING,
+    },
+    "nsf": {
+        "two layers": {"program.flow.layers": 2},
+        "five layers": {"program.flow.layers": 5},
+        "hidden 32": {"program.flow.hidden": [32, 32]},
+        "hidden 128": {"program.flow.hidden": [128, 128]},
+        "8 bins": {"program.flow.bins": 8},
+        "floor 1e-6": {"program.floor": 1e-6},
+        **RATES,
+        **FITTING,
+    },
+    "maf": {
+        "three layers": {"program.flow.layers": 3},
+        "eight layers": {"program.flow.layers": 8},
+        "hidden 32": {"program.flow.hidden": [32, 32]},
+        "hidden 128": {"program.flow.hidden": [128, 128]},
+        "floor 1e-9": {"program.floor": 1e-9},
+        **RATES,
         **FITTING,
     },
 }
 
 
-def load(name: str, rows: int, data: Path) -> pd.DataFrame:
-    frame = zoo.read_table(data / TABLES[name])
-    return frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
+def load(name: str, rows: int, data: Path, continuous: bool) -> tuple[pd.DataFrame, Schema]:
+    if continuous:
+        parts = flows.table(name, data)
+        frame = pd.concat([parts.train, parts.validation, parts.test])
+    else:
+        frame = zoo.read_table(data / TABLES[name])
+    kinds = {"*": "continuous"} if continuous else {}
+    some = frame.sample(min(rows, len(frame)), random_state=0).reset_index(drop=True)
+    return some, zoo.infer_schema(some, kinds=kinds)
 
 
-def scored(model: str, changed: Settings, frame: pd.DataFrame, seed: int) -> tuple[np.ndarray, float]:
+def scored(model: str, changed: Settings, frame: pd.DataFrame, schema: Schema, seed: int) -> tuple[np.ndarray, float]:
     """Log-density of each test row, and processor seconds of fit and score."""
     train, validation, test = (frame.iloc[part] for part in split(len(frame), seed))
     started = time.process_time()
-    kept = zoo.Estimator(model, settings=changed, seed=seed, device="cpu").fit_parts(
-        train, validation, zoo.infer_schema(frame)
-    )
+    kept = zoo.Estimator(model, settings=changed, seed=seed, device="cpu").fit_parts(train, validation, schema)
     rows = kept.score_samples(test)
     return rows, time.process_time() - started
 
 
-def measured(model: str, name: str, frame: pd.DataFrame, seed: int, changes: dict[str, Settings]) -> Iterator[Line]:
+def measured(case: str, name: str, rows: int, data: Path, seed: int, changes: dict[str, Settings]) -> Iterator[Line]:
     """The defaults, then every change beside them."""
-    base = None
-    for change, settings in ({DEFAULT: {}} | changes).items():
-        rows, seconds = scored(model, settings, frame, seed)
-        base = rows if base is None else base
-        difference, error = paired(rows, base)
-        yield {"model": model, "table": name, "seed": seed, "rows": len(frame), "change": change,
-               "value": float(rows.mean()), "difference": difference, "error": error, "seconds": seconds}  # fmt: skip
+    model, base = case.split(",")[0], None
+    frame, schema = load(name, rows, data, case in FLOWS)
+    everything: dict[str, Settings] = {DEFAULT: {}} | changes
+    for change, settings in everything.items():
+        scores, seconds = scored(model, settings, frame, schema, seed)
+        base = scores if base is None else base
+        difference, error = paired(scores, base)
+        yield {"model": case, "table": name, "seed": seed, "rows": len(frame), "change": change,
+               "value": float(scores.mean()), "difference": difference, "error": error, "seconds": seconds}  # fmt: skip
 
 
 def page(lines: list[Line]) -> str:
@@ -136,7 +167,7 @@ def cell(some: pd.DataFrame) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=list(CHANGES))
-    parser.add_argument("--tables", nargs="*", default=list(TABLES))
+    parser.add_argument("--tables", nargs="*", help="as named in this file, else all of a model's kind")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--changes", help="only these, by comma")
@@ -149,10 +180,9 @@ def main() -> None:
         changes = CHANGES[model]
         if asked.changes:
             changes = {change: changes[change] for change in asked.changes.split(",")}
-        for name in asked.tables:
-            frame = load(name, asked.rows, asked.data)
+        for name in asked.tables or (CONTINUOUS if model in FLOWS else TABLES):
             for seed in asked.seeds:
-                for line in measured(model, name, frame, seed, changes):
+                for line in measured(model, name, asked.rows, asked.data, seed, changes):
                     print(line, flush=True)
                     keep(asked.output / "defaults.json", [line], KEY, page)
 

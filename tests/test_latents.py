@@ -68,6 +68,25 @@ def test_a_pushed_draw_has_the_density_of_its_inverse() -> None:
     torch.testing.assert_close(p.log_prob(z), expected, atol=1e-3, rtol=1e-4)
 
 
+# ----------------------------------------------------------------------------------------------------------- far out
+
+
+@pytest.mark.parametrize("name", ["vae", "hvae"])
+def test_a_row_far_from_all_others_costs_a_few_nats(name: str) -> None:
+    """Each cell at most log(1e4 pi (1 + r^2)) nats beside its width: a floor's share of a Cauchy at r deviations."""
+    frame = linear_table(300)
+    small = dict(Registry.load()[name].small_sets)
+    m = model(name, frame, **small)
+    fit(m, m.rows(frame), None, FitSettings(steps=30))
+    far = pd.DataFrame([frame.mean() + k * frame.std() for k in (50, -50, 1e6)])
+    found = score(m.eval(), m.rows(far), particles=50).log_likelihood
+    r = np.array([50, 50, 1e6])
+    assert (found > -5 * np.log(1e4 * np.pi * (1 + r**2)) - np.log(frame.std()).sum() - 10).all()
+    without = model(name, frame, **small, **{"program.floor": 0.0})
+    without.load_state_dict(m.state_dict())
+    assert (score(without.eval(), m.rows(far), particles=50).log_likelihood < found - 100).all()
+
+
 # --------------------------------------------------------------------------------------------------- what is exact
 
 

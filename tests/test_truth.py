@@ -36,8 +36,9 @@ from zoo.registry import Layer, Registry, builtin_file
 from zoo.rows.cells import NARROW, Normal, NormalMixture
 from zoo.rows.chain import Chain
 from zoo.rows.dense import complete_gaussian
+from zoo.rows.floor import Floored
 from zoo.rows.rows import Rows
-from zoo.rows.spline import Floored, Spline
+from zoo.rows.spline import Spline
 from zoo.scope import scope
 from zoo.table.codec import Codec
 from zoo.table.infer import infer_schema

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from zoo.em import fit as em
 from zoo.networks.zuko_parts import masked_mlp
 from zoo.programs.factors import Kernels, Splines
+from zoo.rows.floor import Floored
 from zoo.rows.heads import ColumnDensity
 from zoo.rows.rows import Rows
-from zoo.rows.spline import Floored
 from zoo.table.schema import Schema
 
 

@@ -19,9 +19,9 @@ from zoo.networks.zuko_parts import masked_mlp
 from zoo.programs.chain import Chain
 from zoo.rows.columns import ColumnDensity
 from zoo.rows.dense import Dense
+from zoo.rows.floor import TAIL_SHARE
 from zoo.rows.joint import Joint
 from zoo.rows.rows import Rows
-from zoo.rows.spline import TAIL_SHARE
 from zoo.table.schema import Schema
 
 FLOOR_DF = 1.0

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo.em import fit as em
 from zoo.networks.mlp import MLP
 from zoo.networks.positive import positive
+from zoo.rows.floor import as_share
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -27,7 +28,7 @@ class Ladder(nn.Module):
 
     dims     latents of each layer, the top one first
     width    of the state h that is handed down
-    network  of every cell; `noise` as in `latent`. Sonderby et al. 2016; Vahdat & Kautz 2020
+    network  of every cell; `noise` and `floor` as in `latent`. Sonderby et al. 2016; Vahdat & Kautz 2020
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Ladder(nn.Module):
         width: int = 64,
         network: Callable[[int, int], nn.Module] = MLP,
         noise: Literal["column", "row"] = "row",
+        floor: float = 0.0,
     ):
         super().__init__()
         self.schema, self.dims, self.width = schema, list(dims), width
@@ -45,7 +47,7 @@ class Ladder(nn.Module):
         self.priors = nn.ModuleList(nn.Linear(width, 2 * dim) for dim in self.dims[1:])
         self.cells = nn.ModuleList(network(width + dim + schema.given, width) for dim in self.dims)
         self.decode = nn.Linear(width + schema.given, schema.full if noise == "row" else schema.width)
-        self.noise = noise
+        self.noise, self.floor = noise, as_share(floor)
 
     def start(self, rows: Rows) -> Tensor:
         """h_0 (n, width)."""
@@ -70,7 +72,8 @@ class Ladder(nn.Module):
             for number, name in enumerate(self.names):
                 z = pyro.sample(name, dist.Normal(*self.level(number, h)).to_event(1))
                 h = self.step(number, h, z, rows.given)
-            return rows.observe(self.decode(torch.cat([h, rows.given], -1)))
+            floor = 0.0 if self.training else self.floor
+            return rows.observe(self.decode(torch.cat([h, rows.given], -1)), floor=floor)
 
     def initialise(self, rows: Rows) -> bool:
         """Begin at the independent model: the decoder's bias is what each column is on average."""

@@ -18,6 +18,7 @@ from zoo.priors.codes import Codes
 from zoo.priors.normal import StandardNormal
 from zoo.programs import factor
 from zoo.rows.dense import plain
+from zoo.rows.floor import as_share
 from zoo.rows.rows import Rows
 from zoo.table.codec import FAR, Cells, one_hot
 from zoo.table.schema import Schema
@@ -41,6 +42,10 @@ class Latent(nn.Module):
 
     noise says where the scales of numeric columns come from: "column" (one for each, the heads' own), "isotropic"
     (one for all, in standard deviations) or "row" (decoded, different for every row).
+
+    floor is the share of a wide Cauchy in every numeric cell, once fitted: a decoder that is sure of itself may give a
+    row unlike all others a scale of nearly nothing, and that row alone thousands of nats. While fitting there is none,
+    for a row that the floor explains has no gradient.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Latent(nn.Module):
         noise: Literal["column", "isotropic", "row"] = "column",
         tails: Literal["normal", "student-t"] = "normal",
         prior: Callable[[Schema, int], nn.Module] = StandardNormal,
+        floor: float = 0.0,
     ):
         super().__init__()
         if _is_linear(network) and dim >= max(2, schema.width):
@@ -60,6 +66,7 @@ class Latent(nn.Module):
             )
         self.prior: Any = prior(schema, dim)
         self.schema, self.dim, self.noise = schema, getattr(self.prior, "width", dim), noise
+        self.floor = as_share(floor)
         self.decode = network(self.dim + schema.given, schema.full if noise == "row" else schema.width)
         if isinstance(self.decode, Linear):
             self.decode.double()
@@ -72,7 +79,8 @@ class Latent(nn.Module):
         with rows.plate():
             z = self.prior(rows)
             df = None if self.log_df is None else 1 + self.log_df.clamp(-20, 20).exp()
-            return rows.observe(self.predict(z, rows.given), df=df)
+            floor = 0.0 if self.training else self.floor
+            return rows.observe(self.predict(z, rows.given), df=df, floor=floor)
 
     def predict(self, z: Tensor, given: Tensor) -> Tensor:
         """Predictor (..., n, width or full) of latents (..., n, dim)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo.rows.cells import Count, Family, Normal, OneOf, StudentT
 from zoo.rows.columns import ColumnDensity
+from zoo.rows.floor import Floored
 from zoo.rows.levels import Levels
 from zoo.table.codec import Cells, Codec
 
@@ -39,10 +40,13 @@ class Heads(nn.Module):
             else None
         )
 
-    def forward(self, predictor: Tensor, cells: Cells | None = None, df: Tensor | None = None) -> ColumnDensity:
+    def forward(
+        self, predictor: Tensor, cells: Cells | None = None, df: Tensor | None = None, floor: float = 0.0
+    ) -> ColumnDensity:
         """Likelihoods of all columns, given a predictor of length `schema.width` or `schema.full`.
 
         df: degrees of freedom (..., Dn), where the program says that numeric columns are Student's t.
+        floor: share of a wide Cauchy in every numeric cell
         """
         schema = self.codec.schema
         if predictor.shape[-1] not in (schema.width, schema.full):
@@ -57,7 +61,8 @@ class Heads(nn.Module):
         self.called, self.used = True, self.used or (n > 0 and not brought)
         raw = predictor[..., schema.width :] if brought else self.log_scale
         scale = self.scale(raw).expand(loc.shape)
-        return self.density(self.family(loc, scale, df), rest, cells)
+        family = self.family(loc, scale, df)
+        return self.density(Floored(family, floor) if floor else family, rest, cells)
 
     def family(self, loc: Tensor, scale: Tensor, df: Tensor | None = None) -> Family:
         """The family of every numeric column, by its kind and likelihood, at locations and scales (..., Dn)."""

@@ -80,7 +80,9 @@ class Rows:
         """The plate of rows. Its scale, N / batch, is zoo's to own."""
         return pyro.plate("rows", int(self.total), subsample=torch.arange(self.n, device=self.given.device))
 
-    def observe(self, thing: Any, columns: str = "all", proposal: Any = None, df: Tensor | None = None) -> Tensor:
+    def observe(
+        self, thing: Any, columns: str = "all", proposal: Any = None, df: Tensor | None = None, floor: float = 0.0
+    ) -> Tensor:
         """Say how columns are distributed; returns the data, or a draw where there is none.
 
         thing     a predictor (n, schema.width) or (n, schema.full): one location or logit for each numeric or binary
@@ -91,6 +93,7 @@ class Rows:
         columns   "all", "numeric" or "discrete" (levels, and which numeric cells are atoms: `schema.rest` logits)
         proposal  for a joint density that is neither Gaussian nor a t: a MultivariateNormal that proposes missing cells
         df        beside a predictor: numeric columns are Student's t with these degrees of freedom (..., Dn)
+        floor     beside a predictor: share of a wide Cauchy in each numeric cell, so that no cell costs without limit
         """
         if columns not in OBSERVED:
             raise ValueError(f"rows.observe: columns must be one of {', '.join(OBSERVED)}, got {columns!r}")
@@ -98,13 +101,13 @@ class Rows:
         span = {"all": slice(None), "numeric": slice(0, n), "discrete": slice(n, None)}[columns]
         if not {"all": True, "numeric": n, "discrete": self.schema.rest}[columns]:
             return torch.zeros(self.n, 0, dtype=torch.float64, device=self.given.device)
-        density = self._density(thing, columns, proposal, df)
+        density = self._density(thing, columns, proposal, df, floor)
         value: Tensor = pyro.sample(
             OBSERVED[columns], density, obs=None if self.cells is None else self.cells.x[:, span]
         )
         return value
 
-    def _density(self, thing: Any, columns: str, proposal: Any, df: Tensor | None) -> Any:
+    def _density(self, thing: Any, columns: str, proposal: Any, df: Tensor | None, floor: float) -> Any:
         if isinstance(thing, ColumnDensity | Tree | Joint):
             return thing
         if isinstance(thing, Tensor):
@@ -113,7 +116,7 @@ class Rows:
             if columns == "numeric":
                 raise ValueError('rows.observe: a predictor is for columns="all" or "discrete"; give a distribution')
             if columns == "all":
-                return self.heads(thing, self.cells, df)
+                return self.heads(thing, self.cells, df, floor)
             return self.heads.density(None, thing, self.cells)
         if isinstance(thing, torch.distributions.Distribution):
             if columns == "all" and self.schema.rest:

@@ -1,16 +1,12 @@
-"""Spline families of numeric columns, and the floor that keeps one outlying cell from ruining a mean."""
+"""Spline families of numeric columns."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 
 from zoo.networks.zuko_parts import rational_quadratic
-from zoo.rows.cells import NARROW, Family, log_normal_density, log_normal_mass
-
-TAIL_SHARE = 1e-3
+from zoo.rows.cells import NARROW, log_normal_density, log_normal_mass
 
 
 class Spline:
@@ -43,35 +39,3 @@ class Spline:
 
     def mean(self) -> Tensor:
         return self.loc + self.scale * self.spline.inv(torch.zeros_like(self.loc))
-
-
-class Floored:
-    """(1 - s) family + s Cauchy(0, 1), s = 0.001: a value never seen costs a few nats, not a million."""
-
-    def __init__(self, family: Family, share: float = TAIL_SHARE):
-        self.family, self.share = family, share
-
-    def log_average(self, x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-        return torch.logaddexp(
-            self.family.log_average(x, lo, hi) + math.log1p(-self.share), _log_cauchy(x, lo, hi) + math.log(self.share)
-        )
-
-    def sample(self) -> Tensor:
-        draw = self.family.sample()
-        tail = torch.empty_like(draw).cauchy_()
-        return torch.where(torch.rand_like(draw) < self.share, tail, draw)
-
-    def mean(self) -> Tensor:
-        return self.family.mean()
-
-
-def _log_cauchy(x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-    density = -math.log(math.pi) - torch.log1p(x.square())
-    if lo is hi:
-        return density
-    width = hi - lo
-    wide = width > NARROW
-    # atan(hi) - atan(lo) in one arctangent, exact in the tails too
-    mass = torch.atan2(torch.where(wide, width, 1.0), 1 + lo * hi) / math.pi
-    average = mass.log() - torch.where(wide, width, 1.0).log()
-    return torch.where(wide, average, density)
