@@ -186,7 +186,10 @@ BAD_TABLES = {
     "header only": ("a,b\n", "has no rows"),
     "one row": ("a,b\n1,2\n", "no column is left to model"),
     "three rows": ("a,b\n1,2\n3,5\n4,7\n", "at least 10"),
-    "constant": ("a,b\n" + "1,x\n" * 30, "no column is left to model"),
+    "constant": (
+        "a,b\n" + "1,x\n" * 30,
+        "no column is left to model: a: constant; b: constant; give columns that vary",
+    ),
     "all missing": ("a,b\n" + "NA,\n" * 30, "no column is left to model"),
     "the same name twice": ("a,a\n1,2\n3,4\n", "more than once: 'a'"),
     "binary": ("a,b\n\0\0\n", "zero bytes"),

@@ -110,6 +110,16 @@ def log_spiked(frame: pd.DataFrame) -> np.ndarray:
     return np.log(np.where(level, 0.4, 0.6) * np.where(spend == 0, share, (1 - share) * density))
 
 
+def test_settings_that_a_mixed_table_does_not_use_are_named() -> None:
+    """There `nsf` is a chain of splines: it has networks of its own, and no layers of a flow."""
+    settings = {"program.hidden": [8], "program.flow.layers": 2, "program.floor": 1e-6, "fit.steps": 2}
+    schema = infer_schema(spiked(100, 0))
+    notes = [Estimator("nsf", settings=settings).fit_parts(f, None, s).fitted_.notes
+             for f, s in ((spiked(100, 0), schema), (numbers(100), infer_schema(numbers(100))))]  # fmt: skip
+    assert "program.flow.layers, program.floor: not used, for on this table nsf is a chain" in notes[0]
+    assert not any("not used" in note for note in notes[1])
+
+
 @pytest.fixture(scope="module")
 def spender() -> Estimator:
     train = spiked(4000, 0)

@@ -206,6 +206,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             source = functools.partial(_source, stream, int(self.seed))
         outcome = fit_recipe(recipe, codec, encoded, held, device, deadline, progress, source)
         self._take(outcome, outcome.rows or len(train))
+        self._note_unused(recipe)
         self._note_silence(encoded)
         self._cluster(encoded)
         return self
@@ -220,6 +221,15 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         self.clusters_: Clusters | None = None
         self._fitted_on([c.name for c in self.schema_.columns])
         return self
+
+    def _note_unused(self, recipe: Recipe) -> None:
+        """Say which of the settings asked for change nothing in the program that this table gets."""
+        unused = tuple(f"program.{name}" for name in getattr(self.model_.program, "unused", ()))
+        asked = [recipe.dotted(key) for key in self.settings or {}]
+        void = [key for key in asked if ".".join(key.split(".")[:2]) in unused]
+        if void:
+            what = type(self.model_.program).__name__.lower()
+            self.fitted_.notes.append(f"{', '.join(void)}: not used, for on this table {self.model} is a {what}")
 
     def _note_silence(self, encoded: Encoded) -> None:
         """Say which coordinates of the latents hold nothing of the rows that were fitted."""

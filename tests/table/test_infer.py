@@ -457,7 +457,7 @@ def test_exact_name_goes_before_globs_and_later_globs_before_earlier() -> None:
 
 
 def test_units_are_of_numbers() -> None:
-    schema = quiet(FRAME, units={"*": "grey", "age": "years"})
+    schema = quiet(FRAME, units={"age": "years", "*": "grey"})
     units = {c.name: c.unit for c in schema.columns}
     assert (units["age"], units["half"], units["city"], units["id"]) == ("years", "grey", None, None)
     assert Schema.from_toml(schema.to_toml()) == schema

@@ -26,7 +26,11 @@ class Chain(nn.Module):
     cells are hidden from the later factors at random (`hide`: the share of rows in which that happens), so that
     missing cells cost little. Every numeric factor keeps a share of a thousandth in a heavy tail.
     Germain et al. 2015 (MADE).
+
+    unused: settings of the entry that say nothing where this program stands in for another
     """
+
+    unused: tuple[str, ...] = ()
 
     def __init__(
         self,

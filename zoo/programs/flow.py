@@ -47,7 +47,9 @@ def flow(
     if not 0 < floor < 1:
         raise UserError(f"floor = {floor:g} is no share", "set program.floor between 0 and 1, as 1e-9")
     if mixed == "chain" and (schema.rest or schema.has_missing):
-        return Chain(schema, hidden=hidden, family="spline", hide=hide)
+        chain = Chain(schema, hidden=hidden, family="spline", hide=hide)
+        chain.unused = ("flow", "tails", "whiten", "floor")
+        return chain
     return Flow(schema, flow, tails, hidden, hide, whiten, floor)
 
 

@@ -35,6 +35,7 @@ from zoo.table.support import atoms_of, ends_of
 
 __all__ = ["infer_schema", "label", "labels", "lattice_step", "numeric_values"]
 
+ALL_MISSING, CONSTANT = "all cells missing", "constant"
 MIN_ROWS_ID = 20
 """Fewer rows than this are never taken for identifiers."""
 
@@ -53,7 +54,7 @@ def infer_schema(
 
     kinds   name or glob -> kind, taken instead of the inferred one; an exact name goes before a glob, a later glob
             before an earlier one, and a glob leaves columns that cannot take the kind as they are
-    units   name or glob -> unit; numbers of one unit share a scale inside a model, a later pattern goes first
+    units   name or glob -> unit, which go before one another as kinds do; numbers of one unit share a scale in a model
     ignore  names or globs of columns that take no part
     given   names or globs of columns to condition upon
     group   name of the column whose levels are groups
@@ -110,7 +111,7 @@ def as_schema(schema: Any) -> Schema:
 def _with_units(columns: list[Column], units: Mapping[str, str], names: list[str]) -> list[Column]:
     """The columns with their units: a glob leaves what is no number as it is."""
     of: dict[str, str] = {}
-    for pattern, unit in units.items():
+    for pattern, unit in sorted(units.items(), key=lambda pair: pair[0] in names):
         if not isinstance(unit, str) or not unit:
             raise UserError(f"--unit {pattern!r}: expected the name of a unit, got {unit!r}", "any text will do")
         for name in _matching(pattern, names, "unit"):
@@ -158,11 +159,11 @@ def _column(cells: Cells, role: Role = "model", **fields: Any) -> Column:
 def _set_aside(cells: Cells, keep: bool) -> str:
     """Why a column cannot or should not be modelled; nothing where it can. `keep` spares columns that look like IDs."""
     if cells.missing.all():
-        return "all cells missing"
+        return ALL_MISSING
     if cells.family == "other":
         return f"{cells.series.dtype} cells that are neither numbers, text nor dates"
     if cells.distinct == 1:
-        return "constant"
+        return CONSTANT
     return "" if keep else _id_like(cells)
 
 
@@ -350,4 +351,6 @@ def _with_something_left(schema: Schema) -> Schema:
     if schema.modelled:
         return schema
     reasons = "; ".join(f"{c.name}: {c.note or c.role}" for c in schema.columns)
-    raise UserError(f"no column is left to model: {reasons}", "name one with --kind 'NAME=KIND', or give more columns")
+    lost = all(c.note in (ALL_MISSING, CONSTANT) for c in schema.columns)
+    remedy = "give columns that vary" if lost else "name one with --kind 'NAME=KIND', or give more columns"
+    raise UserError(f"no column is left to model: {reasons}", remedy)
