@@ -146,14 +146,14 @@ def _fit(data: Data, components: int, restarts: int, keep: int, moves: bool) -> 
 def _climbed(data: Data, components: int, restarts: int, keep: int, moves: bool) -> tuple[Theta, Tensor, int]:
     if components == 1:
         resp = data.weight[:, None, None]
-        theta = m_step(data, statistics(data, resp, None))
+        theta = m_step(data, statistics(data, resp))
         return *(climb(data, theta, 100) if data.needs_patterns else (theta, mean_log(data, theta))), 0
     # a component's share of a subsample has to be enough for its covariance; then there are the fewer restarts
     enough = ROWS_EACH * components * (data.y.shape[1] + 1) if data.dense else 0
     small = data.take(torch.randperm(data.n)[: max(SUBSAMPLE, enough)]).imputed().prepared()
     restarts = max(min(2, restarts), restarts * SUBSAMPLE // max(small.n, SUBSAMPLE))
     keep = min(keep, max(1, restarts // 2))
-    theta = m_step(small, statistics(small, seeds(small, restarts, components), None))
+    theta = m_step(small, statistics(small, seeds(small, restarts, components)))
     theta, score = raced(small, theta, (restarts, 6), (max(keep, restarts // 2), 10))
     full = data.imputed().prepared()
     part = full if full.n <= MORE * small.n else full.take(torch.randperm(full.n)[: MORE * small.n])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from zoo.em.data import PSEUDO, Data, Statistics, Theta
 from zoo.em.factors import factored
-from zoo.rows.gaussian import gaps, marginal_log_prob
+from zoo.rows.gaussian import Gap, gaps, log_seen
 
 FASTER = 1.1
 """Steps of EM grow by it as long as they help. Salakhutdinov & Roweis 2003."""
@@ -88,9 +89,10 @@ def e_step(data: Data, theta: Theta) -> tuple[Tensor, Statistics]:
         part = data.take(i)
         if not part.needs_patterns:
             part.features = part.linear()
-        resp, log = _normalised(log_joint_of(part, theta, weights))
+        found = _found(part, theta) if part.needs_patterns else []
+        resp, log = _normalised(log_joint_of(part, theta, weights, found))
         score = score + part.weight @ log
-        new = statistics(part, resp.mul_(part.weight[:, None, None]), theta)
+        new = statistics(part, resp.mul_(part.weight[:, None, None]), found)
         stats = new if stats is None else stats + new
     assert stats is not None
     return score / data.weight.sum(), stats
@@ -104,12 +106,14 @@ def _normalised(log_joint: Tensor) -> tuple[Tensor, Tensor]:
     return resp.div_(total), (most + total.log())[..., 0]
 
 
-def log_joint_of(data: Data, theta: Theta, weights: Tensor | None = None) -> Tensor:
-    """log pi_k + log p(x | k), (N, R, K), a tensor of its own; `weights` where they are known."""
+def log_joint_of(data: Data, theta: Theta, weights: Tensor | None = None, found: Sequence[Gap] | None = None) -> Tensor:
+    """log pi_k + log p(x | k), (N, R, K), a tensor of its own; `weights` and `found` where they are known."""
     r, k = theta.log_weights.shape
     table = theta.masses.reshape(-1, r * k)
     if data.needs_patterns:
-        out = theta.log_weights + _log_patterns(data, theta)
+        found = _found(data, theta) if found is None else found
+        log = log_seen(found, data.seen, theta.log_weights.new_zeros(r, k, data.n))
+        out = theta.log_weights + log.permute(2, 0, 1)
         if len(data.hot):
             out = out + (data.indicators() @ table[data.hot]).reshape(data.n, r, k)
     elif not data.width_of_features:
@@ -163,14 +167,16 @@ def _dense_weights(theta: Theta) -> Tensor:
     return torch.cat([constant[..., None], linear, quadratic], -1)
 
 
-def _log_patterns(data: Data, theta: Theta) -> Tensor:
+def _found(data: Data, theta: Theta) -> list[Gap]:
+    """What the missing cells are under every component."""
     factor = torch.linalg.cholesky(theta.cov)
     with torch.no_grad():
-        log = marginal_log_prob(theta.loc[:, :, None], factor[:, :, None], data.y, data.seen)
-    return log.permute(2, 0, 1)
+        return list(gaps(theta.loc[:, :, None], factor[:, :, None], data.y, data.seen))
 
 
-def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
+def statistics(data: Data, resp: Tensor, found: Sequence[Gap] = ()) -> Statistics:
+    """Sums over rows of what each component is responsible for. With `found`, missing cells are expected; without it
+    they take another row's value."""
     n, r, k = resp.shape
     flat, size, d = resp.reshape(n, r * k), resp.sum(0), data.y.shape[1]
     total, hot = sum(data.sizes), data.hot
@@ -178,7 +184,7 @@ def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
     for j in data.long:
         code = data.codes[:, j]
         counts.index_add_(0, torch.where(code >= 0, code, total), flat)
-    patterns = data.needs_patterns and theta is not None
+    patterns = bool(found)
     sums = flat.T @ (data.indicators() if patterns else data.imputed().linear())
     numeric = sums.shape[1] - len(hot)
     counts[hot] = sums[:, numeric:].T
@@ -187,9 +193,8 @@ def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
         seen, first, second = sums.unflatten(-1, (3, d)).unbind(2)
         return Statistics(size, seen, first, second, counts)
     if patterns:
-        assert theta is not None
         seen = (flat.T @ data.seen.double()).reshape(r, k, d)
-        first, second = _expected(data, resp, theta)
+        first, second = _expected(data, resp, found)
         return Statistics(size, seen, first, second, counts)
     if not d:
         sums = size[..., None]
@@ -199,23 +204,21 @@ def statistics(data: Data, resp: Tensor, theta: Theta | None) -> Statistics:
     return Statistics(size, size[..., None].expand(r, k, d), sums[..., 1 : 1 + d], second, counts)
 
 
-def _expected(data: Data, resp: Tensor, theta: Theta) -> tuple[Tensor, Tensor]:
+def _expected(data: Data, resp: Tensor, found: Sequence[Gap]) -> tuple[Tensor, Tensor]:
     """First and second moments of the rows completed under each component's conditional Gaussian."""
     _, r, k = resp.shape
     d = data.y.shape[1]
     first, second = torch.zeros(r, k, d, dtype=torch.float64), torch.zeros(r, k, d * d, dtype=torch.float64)
-    factor = torch.linalg.cholesky(theta.cov)
-    with torch.no_grad():
-        for gap in gaps(theta.loc[:, :, None], factor[:, :, None], data.y, data.seen):
-            w = resp[gap.rows].permute(1, 2, 0)
-            full = torch.where(data.seen[gap.rows], data.y[gap.rows], 0.0).expand(r, k, -1, -1).clone()
-            full.scatter_add_(-1, gap.index.expand_as(gap.mean), torch.where(gap.there, gap.mean, 0.0))
-            first += (w[..., None, :] @ full)[..., 0, :]
-            second += ((full * w[..., None]).mT @ full).flatten(-2)
-            place = (gap.index[:, :, None] * d + gap.index[:, None, :]).flatten()
-            left = gap.covariance()
-            share = w.sum(-1)[..., None, None, None] if left.shape[-3] == 1 else w[..., None, None]
-            second.index_add_(-1, place, (share * left).flatten(-3))
+    for gap in found:
+        w = resp[gap.rows].permute(1, 2, 0)
+        full = torch.where(data.seen[gap.rows], data.y[gap.rows], 0.0).expand(r, k, -1, -1).clone()
+        full.scatter_add_(-1, gap.index.expand_as(gap.mean), torch.where(gap.there, gap.mean, 0.0))
+        first += (w[..., None, :] @ full)[..., 0, :]
+        second += ((full * w[..., None]).mT @ full).flatten(-2)
+        place = (gap.index[:, :, None] * d + gap.index[:, None, :]).flatten()
+        left = gap.covariance()
+        share = w.sum(-1)[..., None, None, None] if left.shape[-3] == 1 else w[..., None, None]
+        second.index_add_(-1, place, (share * left).flatten(-3))
     return first, second.unflatten(-1, (d, d))
 
 

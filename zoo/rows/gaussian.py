@@ -16,7 +16,7 @@ has one of the size of its missing part.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,10 +122,14 @@ def whole_log_prob(loc: Tensor, factor: Tensor, y: Tensor, df: Tensor | None = N
 
 def marginal_log_prob(loc: Tensor, factor: Tensor, y: Tensor, seen: Tensor, df: Tensor | None = None) -> Tensor:
     """Log-density (*B, n) of the seen cells of y (n, D); `loc` and `factor` as in `gaps`, df (*B, n or 1)."""
-    size = seen.sum(-1)
     batch = np.broadcast_shapes(loc.shape[:-2], factor.shape[:-3])
-    out = torch.zeros(*batch, len(y), dtype=y.dtype, device=y.device)
-    for gap in gaps(loc, factor, y, seen):
+    return log_seen(gaps(loc, factor, y, seen), seen, loc.new_zeros(*batch, len(y)), df)
+
+
+def log_seen(found: Iterable[Gap], seen: Tensor, out: Tensor, df: Tensor | None = None) -> Tensor:
+    """Log-density of the seen cells of every row by what was found of its gaps, written into `out` (*B, n)."""
+    size = seen.sum(-1)
+    for gap in found:
         out[..., gap.rows] = log_density(gap.quadratic, gap.log_det, size[gap.rows], _of(df, gap.rows))
     return out
 
