@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from zoo.errors import UserError, ZooWarning, nearest
-from zoo.table.cells import Cells, labels, level_codes, numeric_values
+from zoo.table.cells import Cells, label, labels, level_codes, listed, numeric_values
 from zoo.table.reader import read_table
 from zoo.table.restore import restored
 from zoo.table.schema import Column, Schema
@@ -24,8 +24,9 @@ def given_table(given: Any, schema: Schema) -> pd.DataFrame:
     """
     columns = schema.given_columns
     if given is None:
-        needs = f"this model is conditional: sampling needs values of {', '.join(c.name for c in columns)}"
-        raise UserError(needs, f"give given= (--given '{columns[0].name}=...')")
+        needs = f"this model is conditional: sampling needs values of {', '.join(map(_with_levels, columns))}"
+        value = label(columns[0].levels[0]) if columns[0].levels else "..."
+        raise UserError(needs, f"give given= (--given '{columns[0].name}={value}')")
     frame = read_table(_spread(given) if isinstance(given, Mapping) else given)
     if not len(frame):
         raise UserError("there is no row of values to draw at", "give at least one")
@@ -46,6 +47,12 @@ def given_table(given: Any, schema: Schema) -> pd.DataFrame:
     for name in frame:
         _check(frame, known[str(name)])
     return frame
+
+
+def _with_levels(column: Column) -> str:
+    """The column's name, and its first levels."""
+    levels = listed(map(label, column.levels), quoted=False)
+    return f"{column.name} ({levels})" if levels else column.name
 
 
 def _spread(given: Mapping[Any, Any]) -> dict[Any, list[Any]]:
