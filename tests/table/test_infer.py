@@ -186,6 +186,14 @@ def test_a_wrong_last_digit_does_not_hide_the_lattice(step: float) -> None:
     assert lattice_step(np.nextafter(TICKS * step, np.inf)) == step
 
 
+@pytest.mark.parametrize("far", [1e9, 1e12, 1e13, 1e15, 1e18, 1e300])
+def test_one_cell_far_out_says_nothing_of_the_others(far: float) -> None:
+    for values, step in ((normal(), None), (1e-6 * normal(), None), (np.round(normal(), 2), 0.01), (TICKS * 5.0, 5.0)):
+        values = values.copy()
+        values[7] = far
+        assert lattice_step(values) == step
+
+
 @pytest.mark.parametrize("scale", [1e-300, 1e-12, 1e-8])
 def test_tiny_numbers_are_no_lattice(scale: float) -> None:
     assert lattice_step(TICKS * scale) is None

@@ -58,6 +58,9 @@ class Fitted:
         return self.history[-1]["loss"] if self.history else math.nan
 
 
+ASTRAY = 1.0
+"""Nats a row below the start that are no noise of a fit."""
+
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
@@ -219,9 +222,15 @@ class _Loop:
         self.fitted.notes.append(f"the fit broke off: {self.fitted.stopped}")
 
     def _note(self) -> None:
-        """What the objective says of the state that is kept."""
+        """What the objective says of the state that is kept; without one, whether steps led far away from the start."""
         notes = getattr(self.model.objective, "notes", None)
         if notes is None:
+            last = self.fitted.history[-1].get("validation", math.inf) if self.fitted.history else math.inf
+            if self.settings.keep == "best" and not self.best_look and last < self.best - ASTRAY:
+                self.fitted.notes.append(
+                    f"the steps led away from the start, which was kept: validation rows have {last:.4g} after them, "
+                    f"{self.best:.4g} before; lower fit.learning_rate ({self.settings.learning_rate:g})"
+                )
             return
         if self.best_look:
             self.fitted.notes += notes(self.best_look)

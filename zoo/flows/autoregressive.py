@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Widths
 from zoo.flows import scalar
 from zoo.flows.transform import Flow, Stack, Transform, beside, faint
 from zoo.networks.zuko_parts import masked_mlp
@@ -59,19 +60,19 @@ class Masked(Stack):
 class Affine(Masked):
     """y_i = exp(s_i) x_i + t_i, s and t of x_<i. Kingma et al. 2016; Papamakarios et al. 2017."""
 
-    def __init__(self, features: int, context: int, layers: int = 3, hidden: Sequence[int] = (64, 64)):
+    def __init__(self, features: int, context: int, layers: Count = 3, hidden: Widths = (64, 64)):
         super().__init__(features, context, scalar.Affine(), layers, hidden)
 
 
 class Spline(Masked):
     """y_i a monotone rational-quadratic spline of x_i, its knots of x_<i. Durkan et al. 2019."""
 
-    def __init__(self, features: int, context: int, layers: int = 3, hidden: Sequence[int] = (64, 64), bins: int = 8):
+    def __init__(self, features: int, context: int, layers: Count = 3, hidden: Widths = (64, 64), bins: Count = 8):
         super().__init__(features, context, scalar.Spline(bins), layers, hidden)
 
 
 class Neural(Masked):
     """y_i a monotone network of x_i, its weights of x_<i. Huang et al. 2018."""
 
-    def __init__(self, features: int, context: int, layers: int = 3, hidden: Sequence[int] = (64, 64), units: int = 8):
+    def __init__(self, features: int, context: int, layers: Count = 3, hidden: Widths = (64, 64), units: Count = 8):
         super().__init__(features, context, scalar.Sigmoids(units), layers, hidden)

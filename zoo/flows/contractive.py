@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Natural, Widths
 from zoo.flows.linear import Actnorm
 from zoo.flows.transform import REACH, Composed, Flow, Stack, Transform
 
@@ -154,10 +155,10 @@ class ResidualNetwork(Stack):
         self,
         features: int,
         context: int,
-        layers: int = 6,
-        hidden: Sequence[int] = (64, 64),
-        exact_up_to: int = 16,
-        terms: int = 8,
+        layers: Count = 6,
+        hidden: Widths = (64, 64),
+        exact_up_to: Natural = 16,
+        terms: Count = 8,
     ):
         parts: list[nn.Module] = []
         for _ in range(layers):
@@ -173,7 +174,7 @@ class Continuous(Flow):
     one-to-one: the number is that of the map as computed, without an error of integration.
     """
 
-    def __init__(self, features: int, context: int, steps: int = 6, hidden: Sequence[int] = (64, 64)):
+    def __init__(self, features: int, context: int, steps: Count = 6, hidden: Widths = (64, 64)):
         super().__init__(features, context)
         self.steps = steps
         # a step multiplies distances by no more than exp(0.65) < 2

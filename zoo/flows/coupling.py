@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Widths
 from zoo.flows import scalar
 from zoo.flows.linear import Actnorm, Linear
 from zoo.flows.transform import Flow, Stack, Transform, beside, faint
@@ -62,7 +63,7 @@ def turn(features: int, i: int) -> Tensor:
 class RealNVP(Stack):
     """Affine couplings, even and odd coordinates in turn. Dinh et al. 2017."""
 
-    def __init__(self, features: int, context: int, layers: int = 6, hidden: Sequence[int] = (64, 64)):
+    def __init__(self, features: int, context: int, layers: Count = 6, hidden: Widths = (64, 64)):
         kind = scalar.Affine()
         super().__init__(
             features, context, [Coupling(features, context, kind, hidden, turn(features, i)) for i in range(layers)]
@@ -72,7 +73,7 @@ class RealNVP(Stack):
 class Nice(Stack):
     """Additive couplings, which keep volumes, then a scale of every coordinate. Dinh et al. 2014."""
 
-    def __init__(self, features: int, context: int, layers: int = 6, hidden: Sequence[int] = (64, 64)):
+    def __init__(self, features: int, context: int, layers: Count = 6, hidden: Widths = (64, 64)):
         kind = scalar.Additive()
         parts = [Coupling(features, context, kind, hidden, turn(features, i)) for i in range(layers)]
         super().__init__(features, context, [*parts, Actnorm(features, context)])
@@ -84,7 +85,7 @@ class Residual(Stack):
     Gomez et al. 2017; Jacobsen et al. 2018.
     """
 
-    def __init__(self, features: int, context: int, layers: int = 3, hidden: Sequence[int] = (64, 64)):
+    def __init__(self, features: int, context: int, layers: Count = 3, hidden: Widths = (64, 64)):
         half = torch.arange(features) < max(1, features // 2)
         parts: list[nn.Module] = []
         for _ in range(layers):
@@ -97,7 +98,7 @@ class Residual(Stack):
 class SplineCoupling(Stack):
     """Couplings by rational-quadratic splines, mixed by a linear map before each. Durkan et al. 2019."""
 
-    def __init__(self, features: int, context: int, layers: int = 4, hidden: Sequence[int] = (64, 64), bins: int = 8):
+    def __init__(self, features: int, context: int, layers: Count = 4, hidden: Widths = (64, 64), bins: Count = 8):
         kind, parts = scalar.Spline(bins), []
         for i in range(layers):
             parts += [Linear(features, context), Coupling(features, context, kind, hidden, turn(features, i))]
@@ -110,7 +111,7 @@ class Glow(Stack):
     What a density gives it is whitened, so the scales begin at one, as data would have them.
     """
 
-    def __init__(self, features: int, context: int, layers: int = 6, hidden: Sequence[int] = (64, 64)):
+    def __init__(self, features: int, context: int, layers: Count = 6, hidden: Widths = (64, 64)):
         super().__init__(features, context, glow_steps(features, context, layers, hidden))
 
 
@@ -126,7 +127,7 @@ class Multiscale(Stack):
     """Steps of `glow` on fewer and fewer coordinates: after each block half of those left are set aside, as an affine
     map of them given the half that goes on. Dinh et al. 2017; Kingma & Dhariwal 2018."""
 
-    def __init__(self, features: int, context: int, blocks: int = 3, layers: int = 2, hidden: Sequence[int] = (64, 64)):
+    def __init__(self, features: int, context: int, blocks: Count = 3, layers: Count = 2, hidden: Widths = (64, 64)):
         parts: list[nn.Module] = []
         left = features
         for block in range(blocks):

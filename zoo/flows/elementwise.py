@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
+from zoo.bounds import Count, Widths
 from zoo.flows import scalar
 from zoo.flows.transform import Flow, Parameters, Transform
 
@@ -14,7 +13,7 @@ from zoo.flows.transform import Flow, Parameters, Transform
 class Elementwise(Flow):
     """y_i = f_i(x_i; c), piecewise linear on [-5, 5] with knots that move: on each piece the density is a Normal's."""
 
-    def __init__(self, features: int, context: int, bins: int = 32, hidden: Sequence[int] = (64,)):
+    def __init__(self, features: int, context: int, bins: Count = 32, hidden: Widths = (64,)):
         super().__init__(features, context)
         self.kind = scalar.Pieces(bins)
         self.parameters_of = Parameters(context, torch.zeros(features * self.kind.n_params), hidden)

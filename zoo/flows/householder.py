@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zoo.bounds import Count, Widths
 from zoo.flows.transform import START, Flow, Parameters, Transform
 
 
@@ -17,7 +18,7 @@ class Householder(Flow):
     identity whatever the reflections are. log|det| = sum(s).
     """
 
-    def __init__(self, features: int, context: int, layers: int = 4, hidden: Sequence[int] = (64,)):
+    def __init__(self, features: int, context: int, layers: Count = 4, hidden: Widths = (64,)):
         super().__init__(features, context)
         self.layers = layers
         start = torch.randn(layers + 1, features)

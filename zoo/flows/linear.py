@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Widths
 from zoo.flows.transform import START, Flow, Parameters, Stack, Transform
 
 
@@ -62,5 +63,5 @@ class ScaleShift(Transform):
 class LinearFlow(Stack):
     """A full Gaussian whose location and scales follow the context: y = exp(s(c)) (L U x) + t(c)."""
 
-    def __init__(self, features: int, context: int, hidden: Sequence[int] = (64,)):
+    def __init__(self, features: int, context: int, hidden: Widths = (64,)):
         super().__init__(features, context, [Linear(features, context), Actnorm(features, context, hidden)])

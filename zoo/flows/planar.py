@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from zoo.bounds import Count, Widths
 from zoo.flows.transform import START, Composed, Flow, Parameters, Transform, solve
 
 
 class Planar(Flow):
     """y = x + u tanh(w'x + b), `layers` times; u bent so that w'u > -1. Rezende & Mohamed 2015."""
 
-    def __init__(self, features: int, context: int, layers: int = 4, hidden: Sequence[int] = (64,)):
+    def __init__(self, features: int, context: int, layers: Count = 4, hidden: Widths = (64,)):
         super().__init__(features, context)
         self.layers = layers
         start = torch.randn(layers, 2 * features + 1) / features**0.5

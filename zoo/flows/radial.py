@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from zoo.bounds import Count, Widths
 from zoo.flows.transform import START, Composed, Flow, Parameters, Transform
 
 
 class Radial(Flow):
     """y = x + b (x - x0) / (a + |x - x0|), a > 0, b > -a, `layers` times. Rezende & Mohamed 2015."""
 
-    def __init__(self, features: int, context: int, layers: int = 4, hidden: Sequence[int] = (64,)):
+    def __init__(self, features: int, context: int, layers: Count = 4, hidden: Widths = (64,)):
         super().__init__(features, context)
         self.layers = layers
         start = torch.randn(layers, features + 2)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from zoo.bounds import Count
 from zoo.errors import UserError
 from zoo.flows.moved import Pushed
 from zoo.networks.mlp import MLP
@@ -35,7 +36,7 @@ class Encoder(nn.Module):
         sites: Sites,
         network: Callable[[int, int], nn.Module] = MLP,
         flow: Callable[[int, int], nn.Module] | None = None,
-        context: int = 32,
+        context: Count = 32,
     ):
         super().__init__()
         sites.need_real(sites.continuous, "encoder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +9,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from zoo.bounds import Count, Widths
 from zoo.guides.exact import exact
 from zoo.guides.globals import VIEWS, RowGuide
 from zoo.guides.normal import MeanField
@@ -26,10 +26,10 @@ class Flow(MeanField):
         schema: Schema,
         program: nn.Module,
         sites: Sites,
-        transforms: int = 3,
-        hidden: Sequence[int] = (64,),
+        transforms: Count = 3,
+        hidden: Widths = (64,),
         guide: RowGuide = exact,
-        views: int = VIEWS,
+        views: Count = VIEWS,
     ):
         super().__init__(schema, program, sites, guide, views)
         self.flow = coupling_flow(self.size, transforms, hidden)

@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Natural
 from zoo.networks.mlp import MLP
 from zoo.rows.rows import Rows
 from zoo.sites import Sites
@@ -30,7 +31,7 @@ class Implicit(nn.Module):
         program: nn.Module,
         sites: Sites,
         network: Callable[[int, int], nn.Module] = MLP,
-        noise: int = 8,
+        noise: Natural = 8,
     ):
         super().__init__()
         sites.need_real(sites.continuous, "implicit")

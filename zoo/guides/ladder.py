@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count
 from zoo.errors import UserError
 from zoo.networks.mlp import MLP
 from zoo.networks.positive import positive
@@ -35,7 +36,7 @@ class Bidirectional(nn.Module):
         program: Any,
         sites: Sites,
         network: Callable[[int, int], nn.Module] = MLP,
-        width: int = 64,
+        width: Count = 64,
         residual: bool = True,
     ):
         super().__init__()

@@ -13,6 +13,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Natural
 from zoo.guides.curvature import settled
 from zoo.guides.exact import exact
 from zoo.guides.globals import VIEWS, Globals, RowGuide
@@ -32,7 +33,7 @@ class Point(Globals):
 
     point = True
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact, views: int = VIEWS):
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact, views: Count = VIEWS):
         super().__init__(schema, program, sites, guide, views)
         self.loc = nn.Parameter(self.start.clone())
 
@@ -49,7 +50,7 @@ class MeanField(Point):
 
     point = False
 
-    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact, views: int = VIEWS):
+    def __init__(self, schema: Schema, program: nn.Module, sites: Sites, guide: RowGuide = exact, views: Count = VIEWS):
         super().__init__(schema, program, sites, guide, views)
         self.log_scale = nn.Parameter(torch.full_like(self.loc, math.log(START_SCALE)))
 
@@ -111,9 +112,9 @@ class Multivariate(MeanField):
         schema: Schema,
         program: nn.Module,
         sites: Sites,
-        most: int = 1000,
+        most: Natural = 1000,
         guide: RowGuide = exact,
-        views: int = VIEWS,
+        views: Count = VIEWS,
     ):
         super().__init__(schema, program, sites, guide, views)
         many = self.size if self.size <= most else 0
@@ -160,9 +161,9 @@ class LowRank(MeanField):
         schema: Schema,
         program: nn.Module,
         sites: Sites,
-        rank: int | None = None,
+        rank: Count | None = None,
         guide: RowGuide = exact,
-        views: int = VIEWS,
+        views: Count = VIEWS,
     ):
         super().__init__(schema, program, sites, guide, views)
         rank = rank or max(1, round(self.size**0.5))

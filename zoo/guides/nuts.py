@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Natural
 from zoo.errors import UserError
 from zoo.guides.exact import exact
 from zoo.guides.globals import VIEWS, Globals, RowGuide
@@ -37,12 +38,12 @@ class Nuts(Globals):
         schema: Schema,
         program: nn.Module,
         sites: Sites,
-        draws: int = 500,
-        warmup: int = 300,
-        chains: int = 2,
-        depth: int = 8,
+        draws: Count = 500,
+        warmup: Natural = 300,
+        chains: Count = 2,
+        depth: Count = 8,
         guide: RowGuide = exact,
-        views: int = VIEWS,
+        views: Count = VIEWS,
     ):
         super().__init__(schema, program, sites, guide, views)
         if not self.size:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Share
+
 
 class Residual(nn.Module):
     """x -> W x, then `blocks` times h + f(h), then an affine map; f normalises, bends and mixes twice. He et al. 2016.
@@ -11,7 +13,7 @@ class Residual(nn.Module):
     Layers are normalised, not batches: a row's output does not depend on its neighbours.
     """
 
-    def __init__(self, n_in: int, n_out: int, width: int = 128, blocks: int = 2, dropout: float = 0.0):
+    def __init__(self, n_in: int, n_out: int, width: Count = 128, blocks: Count = 2, dropout: Share = 0.0):
         super().__init__()
         self.enter = nn.Linear(n_in, width)
         self.blocks = nn.ModuleList(_block(width, dropout) for _ in range(blocks))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
+from zoo.bounds import Count, Natural, Positive, Share, Weight
 from zoo.errors import UserError
 from zoo.log_weights import log_weights
 from zoo.networks.mlp import MLP
@@ -99,22 +100,22 @@ class Adversarial(Sampled):
         self,
         loss: Literal["non-saturating", "minimax", "hinge", "wasserstein"] = "non-saturating",
         network: Callable[[int, int], nn.Module] = MLP,
-        inner: int = 1,
-        lead: float = 0.05,
-        rate: float = 1.0,
-        betas: tuple[float, float] = (0.5, 0.9),
-        penalty: float = 0.0,
+        inner: Count = 1,
+        lead: Weight = 0.05,
+        rate: Positive = 1.0,
+        betas: tuple[Share, Share] = (0.5, 0.9),
+        penalty: Weight = 0.0,
         slope: Literal["rows", "between"] = "rows",
-        clip: float = 0.0,
+        clip: Weight = 0.0,
         spectral: bool = False,
-        minibatch: int = 0,
-        waves: int = 0,
+        minibatch: Natural = 0,
+        waves: Natural = 0,
         levels: LEVELS = "straight-through",
-        temperature: float = 0.5,
-        match: float = 0.0,
-        classify: float = 0.0,
-        information: float = 0.0,
-        bound: float = 0.0,
+        temperature: Positive = 0.5,
+        match: Weight = 0.0,
+        classify: Weight = 0.0,
+        information: Weight = 0.0,
+        bound: Weight = 0.0,
         joint: bool = False,
     ):
         super().__init__()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Natural, Positive, Share, Weight
 from zoo.errors import UserError
 from zoo.networks.mlp import MLP
 from zoo.objectives.adversarial import Adversarial, weighted
@@ -42,18 +43,18 @@ class Cycle(Adversarial):
         self,
         loss: Literal["non-saturating", "minimax", "hinge", "wasserstein"] = "non-saturating",
         network: Callable[[int, int], nn.Module] = MLP,
-        cycle: float = 10.0,
-        identity: float = 0.0,
-        match: float = 0.0,
-        inner: int = 1,
-        lead: float = 0.05,
-        rate: float = 1.0,
-        betas: tuple[float, float] = (0.5, 0.9),
-        penalty: float = 0.0,
+        cycle: Weight = 10.0,
+        identity: Weight = 0.0,
+        match: Weight = 0.0,
+        inner: Count = 1,
+        lead: Weight = 0.05,
+        rate: Positive = 1.0,
+        betas: tuple[Share, Share] = (0.5, 0.9),
+        penalty: Weight = 0.0,
         spectral: bool = False,
-        waves: int = 0,
+        waves: Natural = 0,
         levels: LEVELS = "straight-through",
-        temperature: float = 0.5,
+        temperature: Positive = 0.5,
     ):
         if levels == "score":
             what = "a row cannot come back through levels without a gradient, which levels = 'score' has none of"

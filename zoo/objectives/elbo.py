@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Share, Weight
 from zoo.log_weights import LogWeights, log_mean, log_weights
 from zoo.objectives.samples import inferred
 from zoo.objectives.turn import Turn
@@ -42,15 +43,15 @@ class Elbo(nn.Module):
 
     def __init__(
         self,
-        particles: int = 1,
+        particles: Count = 1,
         kl: Literal["analytic", "sample"] = "analytic",
-        beta: float = 1.0,
-        anneal: float = 0.0,
-        free_bits: float = 0.0,
+        beta: Weight = 1.0,
+        anneal: Share = 0.0,
+        free_bits: Weight = 0.0,
         balance: bool = False,
-        shrink: float = 0.0,
-        spectral: float = 0.0,
-        settle: float = 0.0,
+        shrink: Weight = 0.0,
+        spectral: Weight = 0.0,
+        settle: Share = 0.0,
     ):
         super().__init__()
         self.particles, self.kl, self.beta, self.anneal = particles, kl, beta, anneal
@@ -132,7 +133,7 @@ class Elbo(nn.Module):
 class Iwae(nn.Module):
     """log of the mean importance weight of `particles` draws, in nats per row. Burda et al. 2016."""
 
-    def __init__(self, particles: int = 20):
+    def __init__(self, particles: Count = 20):
         super().__init__()
         self.particles = particles
 

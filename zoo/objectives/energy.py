@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from zoo.bounds import Count, Natural, Share, Weight
 from zoo.errors import UserError
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
@@ -50,10 +51,10 @@ class ContrastiveDivergence(_OfAnEnergy):
     def __init__(
         self,
         chains: Literal["persistent", "data"] = "persistent",
-        walkers: int = 512,
-        steps: int = 10,
-        fresh: float = 0.02,
-        calm: float = 1e-3,
+        walkers: Count = 512,
+        steps: Count = 10,
+        fresh: Share = 0.02,
+        calm: Weight = 1e-3,
     ):
         super().__init__()
         self.chains, self.walkers, self.fill, self.fresh, self.calm = chains, walkers, steps, fresh, calm
@@ -100,7 +101,7 @@ class NoiseContrastive(_OfAnEnergy):
     fill   steps of a chain that fill cells not seen
     """
 
-    def __init__(self, noise: int = 4, fill: int = 10):
+    def __init__(self, noise: Count = 4, fill: Natural = 10):
         super().__init__()
         self.noise, self.fill = noise, fill
 

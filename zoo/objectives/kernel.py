@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from zoo.bounds import Positive
 from zoo.errors import UserError
 from zoo.objectives.samples import drawn, real
 from zoo.objectives.turn import Turn
@@ -25,7 +26,7 @@ class Matching(Sampled):
     levels  how gradients pass through drawn levels: "straight-through", or "gumbel" at `temperature`
     """
 
-    def __init__(self, levels: LEVELS = "straight-through", temperature: float = 0.5):
+    def __init__(self, levels: LEVELS = "straight-through", temperature: Positive = 0.5):
         super().__init__()
         if levels == "score":
             what = "a distance between batches gives no row a loss of its own, which levels = 'score' needs"
@@ -52,9 +53,9 @@ class Mmd(Matching):
 
     def __init__(
         self,
-        widths: Sequence[float] = WIDTHS,
+        widths: Sequence[Positive] = WIDTHS,
         levels: LEVELS = "straight-through",
-        temperature: float = 0.5,
+        temperature: Positive = 0.5,
     ):
         super().__init__(levels, temperature)
         self.widths = tuple(widths)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from zoo.bounds import Share, Weight
 from zoo.errors import UserError
 from zoo.objectives.elbo import Elbo, posterior_draws
 from zoo.objectives.samples import inferred
@@ -27,7 +28,7 @@ class LatentDiffusion(Elbo):
     anneal  share of the planned steps over which beta grows from 0
     """
 
-    def __init__(self, settle: float = 0.4, beta: float = 0.3, anneal: float = 0.0):
+    def __init__(self, settle: Share = 0.4, beta: Weight = 0.3, anneal: Share = 0.0):
         super().__init__(settle=settle, beta=beta, anneal=anneal)
 
     def prepare(self, model: Model) -> None:

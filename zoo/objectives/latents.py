@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from zoo.bounds import Positive, Share, Weight
 from zoo.log_weights import log_weights
 from zoo.networks.mlp import MLP
 from zoo.objectives.adversarial import beside, entropy, needs, unlike, weighted
@@ -62,9 +63,9 @@ class Aggregated(Game):
     def __init__(
         self,
         network: Callable[[int, int], nn.Module] = MLP,
-        weight: float = 1.0,
-        rate: float = 1.0,
-        betas: tuple[float, float] = (0.5, 0.9),
+        weight: Weight = 1.0,
+        rate: Positive = 1.0,
+        betas: tuple[Share, Share] = (0.5, 0.9),
     ):
         super().__init__()
         self.network, self.weight, self.rate, self.betas = network, weight, rate, (betas[0], betas[1])
@@ -108,8 +109,8 @@ class DensityRatio(Game):
     def __init__(
         self,
         network: Callable[[int, int], nn.Module] = MLP,
-        rate: float = 1.0,
-        betas: tuple[float, float] = (0.5, 0.9),
+        rate: Positive = 1.0,
+        betas: tuple[Share, Share] = (0.5, 0.9),
     ):
         super().__init__()
         self.network, self.rate, self.betas = network, rate, (betas[0], betas[1])

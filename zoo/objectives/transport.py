@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from zoo.bounds import Positive
 from zoo.objectives.kernel import Matching
 from zoo.rows.relaxed import LEVELS
 
@@ -21,10 +22,10 @@ class Sinkhorn(Matching):
 
     def __init__(
         self,
-        blur: float = 0.05,
-        scale: float = 0.35,
+        blur: Positive = 0.05,
+        scale: Positive = 0.35,
         levels: LEVELS = "gumbel",
-        temperature: float = 0.5,
+        temperature: Positive = 0.5,
     ):
         super().__init__(levels, temperature)
         self.blur, self.scale = blur, scale

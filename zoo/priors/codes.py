@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Natural
 from zoo.rows.rows import Rows
 from zoo.table.codec import one_hot
 from zoo.table.schema import Schema
@@ -26,7 +27,7 @@ class Codes(nn.Module):
     coordinates, is what is not.
     """
 
-    def __init__(self, schema: Schema, dim: int, components: int = 50, noise: int = 0):
+    def __init__(self, schema: Schema, dim: int, components: Count = 50, noise: Natural = 0):
         super().__init__()
         self.dim, self.components, self.noise = dim, components, noise
         self.width = components + dim + noise

@@ -13,6 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from zoo.bounds import Count, Natural
 from zoo.flows.angle import exact, ladder, measure, move
 from zoo.networks.residual import Residual
 from zoo.rows.rows import Rows
@@ -43,9 +44,9 @@ class Diffusion(nn.Module):
         schema: Schema,
         dim: int,
         network: Callable[[int, int], nn.Module] = Residual,
-        walk: int = 40,
-        solver: int = 16,
-        waves: int = 4,
+        walk: Count = 40,
+        solver: Count = 16,
+        waves: Natural = 4,
     ):
         super().__init__()
         self.dim, self.walk, self.solver = dim, walk, solver

@@ -11,6 +11,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
+from zoo.bounds import Count
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -27,7 +28,7 @@ class Mixture(nn.Module):
     """
 
     def __init__(
-        self, schema: Schema, dim: int, components: int = 10, covariance: Literal["diagonal", "full"] = "diagonal"
+        self, schema: Schema, dim: int, components: Count = 10, covariance: Literal["diagonal", "full"] = "diagonal"
     ):
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(components))

@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count
 from zoo.errors import UserError
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
@@ -20,7 +21,7 @@ class Vamp(nn.Module):
     The guide's posterior is known once the guide is made (`met`); before that z is a standard Normal.
     """
 
-    def __init__(self, schema: Schema, dim: int, components: int = 50):
+    def __init__(self, schema: Schema, dim: int, components: Count = 50):
         super().__init__()
         self.dim, self.components = dim, components
         self.pseudo = nn.Parameter(torch.randn(components, schema.n_features + schema.given))

@@ -16,6 +16,7 @@ To write one:
   * optional, in the place of draws: `translate(rows)` gives every row as one of another kind (rows.n, D);
   * optional: `notes`, a list of text: what the start from data had to mend, told to the user;
   * optional: `parts(rows)` gives the rows that must be run apart, as positions.
+Settings are held against their annotations: `int`, `float`, or what `zoo.bounds` has, as `Count`, which is 1 or more.
 A plain Pyro function of `rows` is a program too. Copy `independent.py`.
 """
 

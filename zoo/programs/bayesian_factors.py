@@ -11,6 +11,7 @@ import torch
 from pyro.distributions import MultivariateNormal
 from torch import Tensor
 
+from zoo.bounds import Count
 from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.programs import factor, groups
@@ -36,7 +37,7 @@ class BayesianFactors(Prior):
     def __init__(
         self,
         schema: Schema,
-        dim: int = 4,
+        dim: Count = 4,
         noise: Literal["isotropic", "column"] = "isotropic",
         vary: bool = False,
     ):

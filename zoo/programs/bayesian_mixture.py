@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from zoo.bounds import Count, Positive
 from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.programs.priors import Prior
@@ -38,12 +39,12 @@ class BayesianMixture(Prior):
     def __init__(
         self,
         schema: Schema,
-        components: int = 10,
+        components: Count = 10,
         covariance: Literal["full", "diagonal"] = "full",
         weights: Literal["dirichlet", "sticks"] = "dirichlet",
-        concentration: float = 1.0,
+        concentration: Positive = 1.0,
         vary: Vary = "nothing",
-        restarts: int = 10,
+        restarts: Count = 10,
     ):
         super().__init__(schema, schema.rest, VARIES[vary])
         if components < 2:

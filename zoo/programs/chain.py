@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Share, Widths
 from zoo.em import fit as em
 from zoo.networks.zuko_parts import masked_mlp
 from zoo.programs.factors import Kernels, Splines
@@ -35,11 +36,11 @@ class Chain(nn.Module):
     def __init__(
         self,
         schema: Schema,
-        hidden: Sequence[int] = (128, 128),
+        hidden: Widths = (128, 128),
         family: Literal["mixture", "spline"] = "mixture",
-        kernels: int = 8,
-        bins: int = 8,
-        hide: float = 0.3,
+        kernels: Count = 8,
+        bins: Count = 8,
+        hide: Share = 0.3,
     ):
         super().__init__()
         n = len(schema.numeric)

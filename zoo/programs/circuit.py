@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count
 from zoo.em import trees as em
 from zoo.errors import UserError
 from zoo.rows.rows import Rows
@@ -29,7 +30,7 @@ class Circuit(nn.Module):
     order: Tensor
     parent: Tensor
 
-    def __init__(self, schema: Schema, components: int = 8, states: int = 16):
+    def __init__(self, schema: Schema, components: Count = 8, states: Count = 16):
         super().__init__()
         if components < 1 or states < 1:
             what = f"components = {components}, states = {states}"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Weight
 from zoo.em.faults import told
 from zoo.errors import UserError
 from zoo.programs.mixture import Mixture
@@ -32,7 +33,7 @@ class ClassModels(nn.Module):
              a rare one has the scales that levels have in common. Ibrahim & Chen 2000; Friedman 1989
     """
 
-    def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture, shared: float = 20.0):
+    def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture, shared: Weight = 20.0):
         super().__init__()
         if shared < 0:
             raise UserError(f"class-models cannot have shared = {shared}", "set it to at least 0")

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Natural, Share
 from zoo.networks.residual import Residual
 from zoo.programs.denoiser import EVEN, UNTOLD, Denoiser, Told, estimates, partly, spread_out
 from zoo.rows import multinomial
@@ -49,17 +50,17 @@ class Diffusion(nn.Module):
         self,
         schema: Schema,
         network: Callable[[int, int], nn.Module] = Residual,
-        steps: int = 1000,
+        steps: Count = 1000,
         schedule: Literal["cosine", "linear"] = "cosine",
         predicts: Literal["v", "noise", "x0"] = "v",
         marginals: Marginals = "scores",
         sampler: Literal["ancestral", "ddim"] = "ancestral",
-        walk: int = 100,
+        walk: Count = 100,
         variance: Literal["large", "small"] = "large",
-        hide: float = 0.2,
+        hide: Share = 0.2,
         guidance: float = 1.0,
-        waves: int = 4,
-        terms: int = 20,
+        waves: Natural = 4,
+        terms: Count = 20,
     ):
         super().__init__()
         self.schema, self.predicts, self.sampler, self.variance = schema, predicts, sampler, variance

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Positive
 from zoo.networks.residual import Residual
 from zoo.programs.denoiser import estimates
 from zoo.rows.rows import Rows
@@ -56,10 +57,10 @@ class Energy(nn.Module):
         schema: Schema,
         network: Callable[[int, int], nn.Module] = Residual,
         marginals: Marginals = "scores",
-        temperatures: int = 100,
-        walkers: int = 1000,
-        stride: float = 0.5,
-        moves: int = 2,
+        temperatures: Count = 100,
+        walkers: Count = 1000,
+        stride: Positive = 0.5,
+        moves: Count = 2,
     ):
         super().__init__()
         self.schema = schema

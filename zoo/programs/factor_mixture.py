@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count
 from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.rows.rows import Rows
@@ -28,10 +29,10 @@ class FactorMixture(nn.Module):
     def __init__(
         self,
         schema: Schema,
-        components: int = 10,
-        dim: int = 2,
+        components: Count = 10,
+        dim: Count = 2,
         noise: Literal["column", "isotropic"] = "column",
-        restarts: int = 10,
+        restarts: Count = 10,
     ):
         super().__init__()
         self.notes: list[str] = []

@@ -12,6 +12,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import StudentT, constraints
 
+from zoo.bounds import Share, Widths
 from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.flows.autoregressive import Spline
@@ -35,8 +36,8 @@ def flow(
     schema: Schema,
     flow: Callable[[int, int], nn.Module] = Spline,
     tails: Literal["normal", "student-t"] = "normal",
-    hidden: Sequence[int] = (64, 64),
-    hide: float = 0.3,
+    hidden: Widths = (64, 64),
+    hide: Share = 0.3,
     whiten: bool = True,
     mixed: Literal["joint", "chain"] = "joint",
     floor: float = 1e-9,

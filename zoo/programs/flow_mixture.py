@@ -13,6 +13,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from zoo.bounds import Count
 from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.flows.autoregressive import Spline
@@ -34,10 +35,10 @@ class FlowMixture(nn.Module):
     def __init__(
         self,
         schema: Schema,
-        components: int = 5,
+        components: Count = 5,
         flow: Callable[[int, int], nn.Module] = Spline,
         tails: Literal["normal", "student-t"] = "normal",
-        restarts: int = 10,
+        restarts: Count = 10,
     ):
         super().__init__()
         if components < 1 or restarts < 1:

@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count
 from zoo.em import fit as em
 from zoo.em.faults import told
 from zoo.errors import UserError
@@ -22,7 +23,7 @@ class HierarchicalMixture(nn.Module):
     x          ~ p(. | theta[cluster, component])       # one likelihood for each column
     """
 
-    def __init__(self, schema: Schema, clusters: int = 5, components: int = 3, restarts: int = 10):
+    def __init__(self, schema: Schema, clusters: Count = 5, components: Count = 3, restarts: Count = 10):
         super().__init__()
         self.notes: list[str] = []
         if min(clusters, components, restarts) < 1:

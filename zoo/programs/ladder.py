@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import pyro
@@ -10,10 +10,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Share, Widths
 from zoo.em import fit as em
+from zoo.errors import UserError
 from zoo.networks.mlp import MLP
 from zoo.networks.positive import positive
-from zoo.rows.floor import as_share
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -34,20 +35,22 @@ class Ladder(nn.Module):
     def __init__(
         self,
         schema: Schema,
-        dims: Sequence[int] = (4, 8),
-        width: int = 64,
+        dims: Widths = (4, 8),
+        width: Count = 64,
         network: Callable[[int, int], nn.Module] = MLP,
         noise: Literal["column", "row"] = "row",
-        floor: float = 0.0,
+        floor: Share = 0.0,
     ):
         super().__init__()
+        if not dims:
+            raise UserError("program.dims = [] are no layers", "name the latents of each, the top one first: [4, 8]")
         self.schema, self.dims, self.width = schema, list(dims), width
         self.names = [f"z{level}" for level in range(1, len(self.dims) + 1)]
         self.top = nn.Parameter(torch.zeros(width))
         self.priors = nn.ModuleList(nn.Linear(width, 2 * dim) for dim in self.dims[1:])
         self.cells = nn.ModuleList(network(width + dim + schema.given, width) for dim in self.dims)
         self.decode = nn.Linear(width + schema.given, schema.full if noise == "row" else schema.width)
-        self.noise, self.floor = noise, as_share(floor)
+        self.noise, self.floor = noise, floor
 
     def start(self, rows: Rows) -> Tensor:
         """h_0 (n, width)."""

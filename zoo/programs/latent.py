@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import MultivariateNormal
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Share
 from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.networks.linear import Linear
@@ -18,7 +19,6 @@ from zoo.priors.codes import Codes
 from zoo.priors.normal import StandardNormal
 from zoo.programs import factor
 from zoo.rows.dense import plain
-from zoo.rows.floor import as_share
 from zoo.rows.rows import Rows
 from zoo.table.codec import FAR, Cells, one_hot
 from zoo.table.schema import Schema
@@ -51,12 +51,12 @@ class Latent(nn.Module):
     def __init__(
         self,
         schema: Schema,
-        dim: int = 8,
+        dim: Count = 8,
         network: Callable[[int, int], nn.Module] = MLP,
         noise: Literal["column", "isotropic", "row"] = "column",
         tails: Literal["normal", "student-t"] = "normal",
         prior: Callable[[Schema, int], nn.Module] = StandardNormal,
-        floor: float = 0.0,
+        floor: Share = 0.0,
     ):
         super().__init__()
         if _is_linear(network) and dim >= max(2, schema.width):
@@ -66,7 +66,7 @@ class Latent(nn.Module):
             )
         self.prior: Any = prior(schema, dim)
         self.schema, self.dim, self.noise = schema, getattr(self.prior, "width", dim), noise
-        self.floor = as_share(floor)
+        self.floor = floor
         self.decode = network(self.dim + schema.given, schema.full if noise == "row" else schema.width)
         if isinstance(self.decode, Linear):
             self.decode.double()

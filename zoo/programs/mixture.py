@@ -10,6 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Weight
 from zoo.em import fit as em
 from zoo.errors import UserError
 from zoo.rows.rows import Rows
@@ -37,12 +38,12 @@ class Mixture(nn.Module):
     def __init__(
         self,
         schema: Schema,
-        components: int = 10,
+        components: Count = 10,
         covariance: Covariance = "diagonal",
         tails: Literal["normal", "student-t"] = "normal",
-        restarts: int = 10,
-        resolution: float = 0.0,
-        pool: float = 0.0,
+        restarts: Count = 10,
+        resolution: Weight = 0.0,
+        pool: Weight = 0.0,
     ):
         super().__init__()
         self.notes: list[str] = []

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.bounds import Count, Natural, Share
 from zoo.flows.angle import exact, guessed, ladder, measure, move
 from zoo.networks.residual import Residual
 from zoo.programs.denoiser import EVEN, UNTOLD, Denoiser, Told, estimates, evenly, partly, spread_out
@@ -51,13 +52,13 @@ class Score(nn.Module):
         network: Callable[[int, int], nn.Module] = Residual,
         path: Path = "vp",
         sampler: Literal["sde", "pc", "ode"] = "sde",
-        walk: int = 200,
-        solver: int = 24,
-        trace: int = 12,
+        walk: Count = 200,
+        solver: Count = 24,
+        trace: Natural = 12,
         marginals: Marginals = "scores",
-        hide: float = 0.2,
+        hide: Share = 0.2,
         guidance: float = 1.0,
-        waves: int = 4,
+        waves: Natural = 4,
     ):
         super().__init__()
         self.schema, self.path, self.sampler, self.walk = schema, path, sampler, walk

@@ -7,17 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from zoo.errors import UserError
 from zoo.rows.cells import NARROW, Family
 
 TAIL_SHARE = 1e-3
-
-
-def as_share(floor: float) -> float:
-    """The share that a setting names."""
-    if not 0 <= floor < 1:
-        raise UserError(f"floor = {floor:g} is no share", "set program.floor to 0 for none, or below 1, as 1e-4")
-    return floor
 
 
 class Floored:

@@ -9,7 +9,7 @@ STEPS = tuple(float(f"{digit}e{power}") for power in range(12, -7, -1) for digit
 CLOCK = (1.0, 1 / 24, 1 / 1440, 1 / 86400)
 """Steps of times in days: a day, an hour, a minute, a second."""
 
-_COMPUTED = 1e-12  # error of a computed value, relative to the largest
+_COMPUTED = 1e-12  # error of a computed value, relative to a large one
 _SINGLE = 1.2e-7  # error of a value once stored as float32, relative to itself
 _MOMENT = 1e-4 / 86400  # error of a time in days
 LOOSEST = 0.05
@@ -28,7 +28,7 @@ def lattice_step(values: np.ndarray) -> float | None:
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < 2:
         return None
-    step = _coarsest_step(distinct, counts)
+    step = _coarsest_step(distinct, counts, _large(values))
     if step is None:
         return None
     repeated = 1 - len(distinct) / len(values)
@@ -43,20 +43,20 @@ def clock_step(days: np.ndarray) -> float | None:
     return None
 
 
-def _coarsest_step(values: np.ndarray, counts: np.ndarray) -> float | None:
+def _coarsest_step(values: np.ndarray, counts: np.ndarray, large: float) -> float | None:
     """The coarsest step that (nearly) all distinct values are multiples of, up to what floats tell at their magnitude.
 
     A fiftieth of the rows, and a quarter of the distinct values, may lie beside the lattice (typing errors, averages
     among readings): their cell is the one they fall into. Else a few stray cells would turn a rounded column into a
     density full of ties. The share of distinct values keeps a column of mostly zeros from fitting any lattice.
     """
-    if float(np.abs(values).max()) > 1e15:
+    if large > 1e15:
         return None  # neighbouring floats are about as far apart as integers
     few_rows, few_values = counts.sum() // 50, len(values) // 4
     stored = _stored(values)
     for step in STEPS:
-        tolerance = _tolerance(values, step, stored)
-        if tolerance.max() > LOOSEST:
+        tolerance = _tolerance(values, step, stored, large)
+        if (_COMPUTED + stored) * large / step > LOOSEST:
             return None
         off = _distance(values, step) > tolerance
         if np.count_nonzero(off) <= few_values and counts[off].sum() <= few_rows:
@@ -70,7 +70,7 @@ def beside(values: np.ndarray, step: float) -> np.ndarray:
     out = np.zeros(len(values), dtype=bool)
     if there.any():
         v = values[there]
-        out[there] = _distance(v, step) > _tolerance(v, step, _stored(v)).clip(SLIGHT, LOOSEST)
+        out[there] = _distance(v, step) > _tolerance(v, step, _stored(v), _large(v)).clip(SLIGHT, LOOSEST)
     return out
 
 
@@ -85,9 +85,15 @@ def _distance(values: np.ndarray, step: float) -> np.ndarray:
     return np.abs(ticks - np.rint(ticks))
 
 
-def _tolerance(values: np.ndarray, step: float, stored: float) -> np.ndarray:
+def _tolerance(values: np.ndarray, step: float, stored: float, large: float) -> np.ndarray:
     """How far floats may be from the lattice that they mean, in steps; `stored` is their error, relative to each."""
-    return _COMPUTED * float(np.abs(values).max()) / step + stored * np.abs(values / step)
+    size = np.abs(values)
+    return (_COMPUTED * np.maximum(size, large) + stored * size) / step
+
+
+def _large(values: np.ndarray) -> float:
+    """As large as values get, but for a fiftieth: a single one far out says nothing of the others."""
+    return float(np.quantile(np.abs(values), 0.98, method="lower"))
 
 
 def _stored(values: np.ndarray) -> float:
