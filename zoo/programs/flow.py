@@ -185,7 +185,7 @@ class Proposal(Gaussian):
 
 
 class FlowDensity(TorchDistribution):
-    """(1 - share) flow + share floor, over (n, Dn).
+    """(1 - share) flow + share floor, over (n, Dn). Draws are the flow's (see `zoo.rows.floor`).
 
     flow(context) maps (x - loc) / frame -> u in single precision, frame (Dn, Dn) lower triangular; u has independent
     coordinates, Normal, or t with df (Dn,).
@@ -238,9 +238,7 @@ class FlowDensity(TorchDistribution):
         u = torch.randn(shape, dtype=torch.float64, device=self.loc.device)
         if self.df is not None:
             u = u * (self.df / (2 * torch._standard_gamma((self.df / 2).expand(shape)))).sqrt()
-        draw = self.loc + self.transform.inv(u.float()).double() @ self.frame.mT
-        pick = torch.rand(shape[0], 1, device=draw.device) < self.share
-        return torch.where(pick, self.floor.sample(torch.Size([shape[0]])), draw)
+        return self.loc + self.transform.inv(u.float()).double() @ self.frame.mT
 
 
 class Levels(nn.Module):
