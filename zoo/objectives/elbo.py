@@ -35,6 +35,8 @@ class Elbo(nn.Module):
     balance    while beta grows, layers of latents pay in proportion to what they hold. Vahdat & Kautz 2020
     shrink     precision of a Normal prior on the weights of the program's affine maps, counted once a table
     spectral   nats for each unit of the largest singular value of an affine map, program's and guide's
+    hide       share of rows in which, at every step, some cells are taken for missing: a guide that has seen complete
+               rows alone knows nothing of one with a hole, whose bound is then tens of nats loose
     settle     share of the planned steps after which the program's prior begins at draws of the rows' latents; until
                then latents cost next to nothing, as in an autoencoder, so that clusters are not pressed together
     """
@@ -52,11 +54,12 @@ class Elbo(nn.Module):
         shrink: Weight = 0.0,
         spectral: Weight = 0.0,
         settle: Share = 0.0,
+        hide: Share = 0.0,
     ):
         super().__init__()
         self.particles, self.kl, self.beta, self.anneal = particles, kl, beta, anneal
         self.free_bits, self.balance, self.shrink, self.spectral = free_bits, balance, shrink, spectral
-        self.settle = settle
+        self.settle, self.hide = settle, hide
         self.register_buffer("progress", torch.ones(()), persistent=False)
 
     @property
@@ -81,6 +84,7 @@ class Elbo(nn.Module):
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
         """Mean of the rows' negative bounds plus the N-th part of the globals' divergence; a scalar."""
+        rows = rows.partly(self.hide) if self.hide else rows
         w = log_weights(model.program, model.guide, rows, self.particles)
         share = rows.weight / rows.n
         bound = (share * w.likelihood.mean(0)).sum() - self._weight() * self._divergence(w, share)
@@ -131,16 +135,17 @@ class Elbo(nn.Module):
 
 
 class Iwae(nn.Module):
-    """log of the mean importance weight of `particles` draws, in nats per row. Burda et al. 2016."""
+    """log of the mean importance weight of `particles` draws, in nats per row. Burda et al. 2016. `hide` as in `Elbo`."""
 
-    def __init__(self, particles: Count = 20):
+    def __init__(self, particles: Count = 20, hide: Share = 0.0):
         super().__init__()
-        self.particles = particles
+        self.particles, self.hide = particles, hide
 
     def turns(self, model: Model) -> Iterator[Turn]:
         yield Turn(list(model.fitted_parameters()), lambda rows: self.loss(model, rows))
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
+        rows = rows.partly(self.hide) if self.hide else rows
         w = log_weights(model.program, model.guide, rows, self.particles)
         return -((rows.weight * log_mean(w.rows)).sum() / rows.n + w.globals / rows.total)
 

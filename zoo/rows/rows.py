@@ -150,6 +150,15 @@ class Rows:
 
     # ---- for zoo
 
+    def partly(self, share: float) -> Rows:
+        """These rows, a share of them with cells hidden at random, as many as another uniform number says."""
+        assert self.cells is not None
+        seen = self.cells.seen
+        some = torch.rand(self.n, 1, device=seen.device)
+        often = torch.where(some < share, some / share, 0.0)
+        seen = seen & (torch.rand(seen.shape, device=seen.device) >= often)
+        return replace(self, cells=self.cells._replace(seen=seen), complete=False)
+
     def take(self, index: Tensor) -> Rows:
         """The rows at these positions; `total` stays."""
         cells = None if self.cells is None else Cells(*(t.index_select(0, index) for t in self.cells))
