@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,8 @@ WIDE = 160  # characters of a line of a table printed into a file or a pipe
 INTERRUPTED = 130  # the exit code of Ctrl-C
 MOST_GAPS = 8
 LONG = 60  # seconds of a fit that are announced where no progress bar is seen
+EVERY = 30  # seconds after which it is then told how far a fit has come
+K_HAT_GOOD = 0.7  # as `zoo.evaluate.likelihood` has it, which takes torch to import
 MOST_ACROSS = 12  # columns of a table of cluster profiles
 out, err = Console(), Console(stderr=True)
 for console in (out, err):
@@ -105,7 +108,8 @@ def sentence(score: dict[str, Any]) -> str:
             parts.append(f"Monte Carlo error {nats(score['monte_carlo_error'])}")
         parts.append(f"ELBO {nats(score['elbo'])}")
         if score["k_hat"] is not None:
-            parts.append(f"k-hat {score['k_hat']:.2f}")
+            loose = f" above {K_HAT_GOOD}: loose on some rows" if score["k_hat"] > K_HAT_GOOD else ""
+            parts.append(f"k-hat {score['k_hat']:.2f}{loose}")
         text += f" ({', '.join(parts)})"
     return f"{text}; {score['measure']}"
 
@@ -325,18 +329,25 @@ class Watch:
         for task in self.bar.task_ids:
             self.bar.remove_task(task)
         task = self.bar.add_task(model, total=None, rate="")
-        first = True
+        first, told = True, time.perf_counter()
 
         def look(step: int, planned: int, look: dict[str, float]) -> None:
             rate = f"{step / max(look['seconds'], 1e-9):,.0f} {unit}/s"
             if "validation" in look:
                 rate += f", validation {look['validation']:.3f}"
             self.bar.update(task, completed=step, total=planned, rate=rate)
-            nonlocal first
+            nonlocal first, told
             left = (planned - step) * look["seconds"] / max(step, 1)
-            if first and left > LONG and not (self.on or self.silent):
-                note(f"{model}: {rate}; about {left / 60:.0f} min for all {planned:,} {unit}")
-            first = False
+            quiet, now = self.on or self.silent, time.perf_counter()
+            if first and left > LONG and not quiet:
+                note(
+                    f"{model}: {rate}; about {left / 60:.0f} min for all {planned:,} {unit}, of one setting if several"
+                )
+            elif now - told > EVERY and not quiet:
+                note(f"{model}: {step:,} of {planned:,} {unit}, {rate}")
+            else:
+                now = told
+            first, told = False, now
 
         return look
 
