@@ -135,7 +135,7 @@ class Elbo(nn.Module):
 
 
 class Iwae(nn.Module):
-    """log of the mean importance weight of `particles` draws, in nats per row; `hide` as in `Elbo`. Burda et al. 2016."""
+    """log of the mean importance weight of `particles` draws, nats per row; `hide` as in `Elbo`. Burda et al. 2016."""
 
     def __init__(self, particles: Count = 20, hide: Share = 0.0):
         super().__init__()
