@@ -15,7 +15,6 @@ from torch import Tensor
 
 from zoo.em import trees
 from zoo.em.structure import chow_liu, information
-from zoo.errors import UserError
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import score
 from zoo.model import Model
@@ -248,13 +247,6 @@ def test_em_climbs(mixed, components, monkeypatch):
             model.initialise(model.rows(mixed))
         values.append(score(model, model.rows(mixed)).mean)
     assert values[1] > values[0] + 0.01
-
-
-@pytest.mark.parametrize("settings", [{"components": 0}, {"states": 0}])
-def test_settings_without_sense(build, pair, settings):
-    recipe = Registry.load()["circuit"].with_settings({"components": 2, "states": 3, **settings})
-    with pytest.raises(UserError, match="a circuit cannot have"):
-        Model(recipe, Codec.fit(quiet_schema(pair), pair))
 
 
 def test_one_column_and_one_state(pair):

@@ -19,7 +19,7 @@ PACKAGE = Path(zoo.__file__).parent
 
 # ground first: a room imports from floors below its own, and rooms of one floor know nothing of each other
 FLOORS = (
-    ("errors", "launch"),
+    ("errors", "launch", "bounds"),
     ("folder", "arguments"),
     ("table", "networks", "targets", "scope"),
     ("rows", "recipe", "flows"),

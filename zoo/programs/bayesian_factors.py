@@ -13,7 +13,6 @@ from torch import Tensor
 
 from zoo.bounds import Count
 from zoo.em import fit as em
-from zoo.errors import UserError
 from zoo.programs import factor, groups
 from zoo.programs.priors import Prior
 from zoo.rows.rows import Rows
@@ -42,8 +41,6 @@ class BayesianFactors(Prior):
         vary: bool = False,
     ):
         super().__init__(schema, schema.width, "means" if vary else "")
-        if dim < 1:
-            raise UserError(f"there cannot be dim = {dim} latents", "set program.dim to at least 1")
         self.dim, self.noise, self.vary = dim, noise, vary
 
     def forward(self, rows: Rows) -> Tensor:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from zoo.bounds import Count
 from zoo.em import trees as em
-from zoo.errors import UserError
 from zoo.rows.rows import Rows
 from zoo.rows.tree import Tree
 from zoo.table.schema import Schema
@@ -32,9 +31,6 @@ class Circuit(nn.Module):
 
     def __init__(self, schema: Schema, components: Count = 8, states: Count = 16):
         super().__init__()
-        if components < 1 or states < 1:
-            what = f"components = {components}, states = {states}"
-            raise UserError(f"a circuit cannot have {what}", "set both to at least 1")
         d = len(schema.modelled)
         self.components, self.states = components, states
         self.weights = nn.Linear(schema.given, components)

@@ -35,8 +35,6 @@ class ClassModels(nn.Module):
 
     def __init__(self, schema: Schema, program: Callable[[Schema], nn.Module] = Mixture, shared: Weight = 20.0):
         super().__init__()
-        if shared < 0:
-            raise UserError(f"class-models cannot have shared = {shared}", "set it to at least 0")
         self.notes: list[str] = []
         self.shared = shared
         begin = 0

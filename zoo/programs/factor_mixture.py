@@ -37,9 +37,6 @@ class FactorMixture(nn.Module):
         super().__init__()
         self.notes: list[str] = []
         n = len(schema.numeric)
-        if components < 1 or restarts < 1 or dim < 1:
-            what = f"components = {components}, dim = {dim}, restarts = {restarts}"
-            raise UserError(f"a mixture of factor analysers cannot have {what}", "set each to at least 1")
         if n and dim >= max(2, n):
             raise UserError(
                 f"dim = {dim} directions in each cluster need more than {dim} numeric columns; this table has {n}",

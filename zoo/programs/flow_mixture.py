@@ -15,7 +15,6 @@ from torch.distributions import constraints
 
 from zoo.bounds import Count
 from zoo.em import fit as em
-from zoo.errors import UserError
 from zoo.flows.autoregressive import Spline
 from zoo.programs.flow import FlowDensity, Numbers
 from zoo.rows.rows import Rows
@@ -41,9 +40,6 @@ class FlowMixture(nn.Module):
         restarts: Count = 10,
     ):
         super().__init__()
-        if components < 1 or restarts < 1:
-            what = f"components = {components}, restarts = {restarts}"
-            raise UserError(f"a mixture cannot have {what}", "set both to at least 1")
         n = len(schema.numeric)
         self.restarts = restarts
         self.weights = nn.Linear(schema.given, components)

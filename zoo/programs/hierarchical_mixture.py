@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from zoo.bounds import Count
 from zoo.em import fit as em
 from zoo.em.faults import told
-from zoo.errors import UserError
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -26,9 +25,6 @@ class HierarchicalMixture(nn.Module):
     def __init__(self, schema: Schema, clusters: Count = 5, components: Count = 3, restarts: Count = 10):
         super().__init__()
         self.notes: list[str] = []
-        if min(clusters, components, restarts) < 1:
-            what = f"clusters = {clusters}, components = {components}, restarts = {restarts}"
-            raise UserError(f"a mixture of mixtures cannot have {what}", "set each to at least 1")
         self.clusters, self.components, self.restarts = clusters, components, restarts
         self.weights = nn.Linear(schema.given, clusters)
         self.shares = nn.Parameter(torch.zeros(clusters, components, dtype=torch.float64))

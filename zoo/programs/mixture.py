@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from zoo.bounds import Count, Weight
 from zoo.em import fit as em
-from zoo.errors import UserError
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
 
@@ -47,12 +46,6 @@ class Mixture(nn.Module):
     ):
         super().__init__()
         self.notes: list[str] = []
-        if components < 1 or restarts < 1:
-            what = f"components = {components}, restarts = {restarts}"
-            raise UserError(f"a mixture cannot have {what}", "set both to at least 1")
-        if resolution < 0 or pool < 0:
-            what = f"resolution = {resolution}, pool = {pool}"
-            raise UserError(f"a mixture cannot have {what}", "set both to at least 0")
         n = len(schema.numeric)
         shape = em.spread_shape(covariance, components, n)
         self.components, self.covariance, self.restarts = components, covariance, restarts
