@@ -1141,7 +1141,7 @@ def test_em_has_the_same_steps_whether_levels_are_features_or_looked_up(
         data = Data.of(model.rows(frame), covariance)
         resp = torch.rand(60, 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         torch.manual_seed(0)  # of what stands in for missing numbers at a start
-        theta = m_step(data, statistics(data, resp / resp.sum(-1, keepdim=True), None))
+        theta = m_step(data, statistics(data, resp / resp.sum(-1, keepdim=True)))
         score, sums = e_step(data, theta)
         found.append([score, *vars(sums).values()])
     for other in found[1:]:

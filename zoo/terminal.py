@@ -21,7 +21,6 @@ INTERRUPTED = 130  # the exit code of Ctrl-C
 MOST_GAPS = 8
 LONG = 60  # seconds of a fit that are announced where no progress bar is seen
 EVERY = 30  # seconds after which it is then told how far a fit has come
-K_HAT_GOOD = 0.7  # as `zoo.evaluate.likelihood` has it, which takes torch to import
 MOST_ACROSS = 12  # columns of a table of cluster profiles
 out, err = Console(), Console(stderr=True)
 for console in (out, err):
@@ -108,6 +107,8 @@ def sentence(score: dict[str, Any]) -> str:
             parts.append(f"Monte Carlo error {nats(score['monte_carlo_error'])}")
         parts.append(f"ELBO {nats(score['elbo'])}")
         if score["k_hat"] is not None:
+            from zoo.evaluate.likelihood import K_HAT_GOOD
+
             loose = f" above {K_HAT_GOOD}: loose on some rows" if score["k_hat"] > K_HAT_GOOD else ""
             parts.append(f"k-hat {score['k_hat']:.2f}{loose}")
         text += f" ({', '.join(parts)})"
@@ -338,16 +339,15 @@ class Watch:
             self.bar.update(task, completed=step, total=planned, rate=rate)
             nonlocal first, told
             left = (planned - step) * look["seconds"] / max(step, 1)
-            quiet, now = self.on or self.silent, time.perf_counter()
-            if first and left > LONG and not quiet:
-                note(
-                    f"{model}: {rate}; about {left / 60:.0f} min for all {planned:,} {unit}, of one setting if several"
-                )
-            elif now - told > EVERY and not quiet:
-                note(f"{model}: {step:,} of {planned:,} {unit}, {rate}")
-            else:
-                now = told
-            first, told = False, now
+            text = ""
+            if first and left > LONG:
+                text = f"{rate}; about {left / 60:.0f} min for all {planned:,} {unit}, of one setting if several"
+            elif time.perf_counter() - told > EVERY:
+                text = f"{step:,} of {planned:,} {unit}, {rate}"
+            first = False
+            if text and not (self.on or self.silent):
+                note(f"{model}: {text}")
+                told = time.perf_counter()
 
         return look
 

@@ -84,7 +84,7 @@ class Elbo(nn.Module):
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
         """Mean of the rows' negative bounds plus the N-th part of the globals' divergence; a scalar."""
-        rows = rows.partly(self.hide) if self.hide else rows
+        rows = rows.thinned(self.hide)
         w = log_weights(model.program, model.guide, rows, self.particles)
         share = rows.weight / rows.n
         bound = (share * w.likelihood.mean(0)).sum() - self._weight() * self._divergence(w, share)
@@ -145,7 +145,7 @@ class Iwae(nn.Module):
         yield Turn(list(model.fitted_parameters()), lambda rows: self.loss(model, rows))
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
-        rows = rows.partly(self.hide) if self.hide else rows
+        rows = rows.thinned(self.hide)
         w = log_weights(model.program, model.guide, rows, self.particles)
         return -((rows.weight * log_mean(w.rows)).sum() / rows.n + w.globals / rows.total)
 

@@ -80,15 +80,9 @@ class Conditionals(nn.Module):
         self.bias.copy_(torch.cat([numeric.flatten(), levels]))
 
     def forward(self, rows: Rows) -> ColumnDensity:
-        features = torch.cat([rows.features(self._visible(rows)), rows.given], -1)
+        visible = rows.shown(self.hide) if self.training and self.hide else None
+        features = torch.cat([rows.features(visible), rows.given], -1)
         raw = (self.network(features) + self.bias).double()
         n, n_params = len(self.schema.numeric), self.factors.n_params
         family = self.factors(raw[..., : n * n_params].unflatten(-1, (n, n_params)), rows.codec.min_scale)
         return rows.heads.density(Floored(family), raw[..., n * n_params :], rows.cells)
-
-    def _visible(self, rows: Rows) -> Tensor | None:
-        if not self.training or not self.hide:
-            return None
-        shape, device = (rows.n, len(self.order)), rows.given.device
-        share = torch.rand(rows.n, 1, device=device) * (torch.rand(rows.n, 1, device=device) < self.hide)
-        return torch.rand(shape, device=device) >= share

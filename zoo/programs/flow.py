@@ -253,7 +253,7 @@ class Levels(nn.Module):
     def __init__(self, schema: Schema, hidden: Sequence[int], hide: float):
         super().__init__()
         n, total = len(schema.numeric), len(schema.modelled)
-        self.order, self.hide, self.total = [*range(n, total), *schema.spiked], hide, total
+        self.order, self.hide = [*range(n, total), *schema.spiked], hide
         rank = torch.full((total,), -1)
         rank[self.order] = torch.arange(len(self.order))
         spiked = list(schema.spiked)
@@ -273,11 +273,5 @@ class Levels(nn.Module):
         return rows.heads.density(None, (self.network(features) + self.bias).double(), rows.cells)
 
     def read(self, rows: Rows) -> Tensor:
-        return rows.features(self._visible(rows))[:, self.inputs]
-
-    def _visible(self, rows: Rows) -> Tensor | None:
-        if not self.training or not self.hide:
-            return None
-        shape, device = (rows.n, self.total), rows.given.device
-        share = torch.rand(rows.n, 1, device=device) * (torch.rand(rows.n, 1, device=device) < self.hide)
-        return torch.rand(shape, device=device) >= share
+        visible = rows.shown(self.hide) if self.training and self.hide else None
+        return rows.features(visible)[:, self.inputs]

@@ -150,14 +150,18 @@ class Rows:
 
     # ---- for zoo
 
-    def partly(self, share: float) -> Rows:
-        """These rows, a share of them with cells hidden at random, as many as another uniform number says."""
+    def shown(self, share: float) -> Tensor:
+        """Which cells (n, D) are shown while fitting: in a share of the rows some are hidden, each row's own part."""
+        device = self.given.device
+        part = torch.rand(self.n, 1, device=device) * (torch.rand(self.n, 1, device=device) < share)
+        return torch.rand(self.n, len(self.schema.modelled), device=device) >= part
+
+    def thinned(self, share: float) -> Rows:
+        """These rows, with the cells missing that are not `shown`."""
+        if not share:
+            return self
         assert self.cells is not None
-        seen = self.cells.seen
-        some = torch.rand(self.n, 1, device=seen.device)
-        often = torch.where(some < share, some / share, 0.0)
-        seen = seen & (torch.rand(seen.shape, device=seen.device) >= often)
-        return replace(self, cells=self.cells._replace(seen=seen), complete=False)
+        return replace(self, cells=self.cells._replace(seen=self.cells.seen & self.shown(share)), complete=False)
 
     def take(self, index: Tensor) -> Rows:
         """The rows at these positions; `total` stays."""
