@@ -235,8 +235,8 @@ CONTESTS = {
 }
 
 
-def ours(model: str, settings: dict[str, Any], parts: Parts, seed: int) -> tuple[Found, list[tuple[float, float]]]:
-    """What zoo gives, and its looks: (seconds so far, score on the validation rows)."""
+def ours(model: str, settings: dict[str, Any], parts: Parts, seed: int) -> tuple[Found, list[tuple[float, float]], str]:
+    """What zoo gives, its looks: (seconds so far, score on the validation rows), and how its steps were run."""
     schema = zoo.infer_schema(parts.train, kinds={"*": "continuous"})
     looks: list[tuple[float, float]] = []
     started = time.process_time()
@@ -248,7 +248,7 @@ def ours(model: str, settings: dict[str, Any], parts: Parts, seed: int) -> tuple
         parts.train, parts.validation, schema, progress=look
     )
     scores = [fitted.log_likelihood(x, DRAWS).log_likelihood for x in (parts.validation, parts.test)]
-    return Found(scores[0], scores[1], time.process_time() - started), looks
+    return Found(scores[0], scores[1], time.process_time() - started), looks, fitted.fitted_.tier
 
 
 def to_equal(found: Found, looks: list[tuple[float, float]], value: float) -> float | None:
@@ -264,15 +264,15 @@ def held(name: str, seed: int, quick: bool) -> Line:
     few = Parts(*(x[:200] for x in (parts.train, parts.validation, parts.test)))
     with contextlib.suppress(Exception):  # what is loaded at first use is no part of a fit
         ours(contest.model, {**settings, "fit.steps": 2}, few, seed)
-    mine, looks = ours(contest.model, settings, parts, seed)
+    mine, looks, tier = ours(contest.model, settings, parts, seed)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         other = contest.fit(parts, seed, settings | contest.told)
     difference, error = paired(mine.test, other.test)
     return {
         "contest": name, "table": contest.table, "rows": len(parts.train), "columns": parts.train.shape[1],
-        "seed": seed, "quick": quick, "value": float(mine.test.mean()), "other value": float(other.test.mean()),
-        "difference": difference, "error": error, "seconds": mine.seconds, "other seconds": other.seconds,
-        "to equal": to_equal(mine, looks, float(other.validation.mean())),
+        "seed": seed, "quick": quick, "tier": tier, "value": float(mine.test.mean()),
+        "other value": float(other.test.mean()), "difference": difference, "error": error, "seconds": mine.seconds,
+        "other seconds": other.seconds, "to equal": to_equal(mine, looks, float(other.validation.mean())),
     }  # fmt: skip
 
 
@@ -340,9 +340,9 @@ def page(lines: list[Line]) -> str:
     out = [
         "# Beside other libraries", "",
         "`python -m benchmarks.peers` says what is compared. Medians over seeds, in brackets the least and the most;",
-        "the differences' errors are over test rows. Ratios are zoo's seconds to the other's.", "",
-        "| contest | table | rows x columns | seeds | zoo, nats | difference | zoo, s | other, s | ratio | to equal, s "
-        "| ratio to equal |", "|---" * 11 + "|",
+        "the differences' errors are over test rows. Steps: how zoo's were run. Ratios are zoo's seconds to its.",
+        "", "| contest | table | rows x columns | steps | seeds | zoo, nats | difference | zoo, s | other, s | ratio "
+        "| to equal, s | ratio to equal |", "|---" * 12 + "|",
     ]  # fmt: skip
     density = [line for line in lines if "difference" in line]
     for name, quick in sorted({(line["contest"], line["quick"]) for line in density}):
@@ -351,8 +351,8 @@ def page(lines: list[Line]) -> str:
         ratios = spread([line["seconds"] / line["other seconds"] for line in some])
         error = np.mean([line["error"] for line in some])
         cells = [
-            name + (", quick" if quick else ""), first["table"], f"{first['rows']} x {first['columns']}", len(some),
-            spread([line["value"] for line in some], ".3f"),
+            name + (", quick" if quick else ""), first["table"], f"{first['rows']} x {first['columns']}", first["tier"],
+            len(some), spread([line["value"] for line in some], ".3f"),
             f"{spread([line['difference'] for line in some], '+.3f')} ± {error:.3f}",
             spread([line["seconds"] for line in some]), spread([line["other seconds"] for line in some]), ratios,
             (spread([line["to equal"] for line in reached]) if reached else "")
