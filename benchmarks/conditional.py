@@ -100,7 +100,7 @@ def main() -> None:
                 print(
                     {key: line[key] for key in ("table", "seed", "model", "value", "difference", "error")}, flush=True
                 )
-            keep(file, new, ("table", "model", "seed"), page)
+            keep(file, new, ("table", "rows", "model", "seed"), page)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,13 @@ FIT_OF = {"ddim": "ddpm"}
 """Two entries that differ in how they draw."""
 SETTINGS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("gan", "minibatch-gan", "infogan"), FINE),
-    "wgan-gp": {**FINE, "fit.steps": 2000, "fit.learning_rate": 2e-4, "objective.rate": 10.0},
+    "wgan-gp": {
+        **FINE,
+        "fit.steps": 2000,
+        "fit.learning_rate": 2e-4,
+        "objective.rate": 10.0,
+        "objective.penalty": 0.03,
+    },
     "hinge-gan": {**FINE, "fit.steps": 600, "fit.learning_rate": 1e-4, "objective.rate": 10.0, "objective.match": 5.0},
     **dict.fromkeys(DENOISERS, QUICK),
     # two latents for two columns, and waves as short as a mode among them is

@@ -118,6 +118,8 @@ def test_settings_that_a_mixed_table_does_not_use_are_named() -> None:
              for f, s in ((spiked(100, 0), schema), (numbers(100), infer_schema(numbers(100))))]  # fmt: skip
     assert "program.flow.layers, program.floor: not used, for on this table nsf is a chain" in notes[0]
     assert not any("not used" in note for note in notes[1])
+    guided = Estimator("nsf", settings=settings | {"guide": "encoder"}).fit(numbers(100)).fitted_.notes
+    assert "guide: not used, for nsf has no latents to guide" in guided
 
 
 @pytest.fixture(scope="module")

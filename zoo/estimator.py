@@ -230,6 +230,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         if void:
             what = type(self.model_.program).__name__.lower()
             self.fitted_.notes.append(f"{', '.join(void)}: not used, for on this table {self.model} is a {what}")
+        guide = [key for key in asked if key.split(".")[0] == "guide"]
+        if guide and recipe.guide.use != "none" and not self.model_.sites.latents:
+            self.fitted_.notes.append(f"{', '.join(guide)}: not used, for {self.model} has no latents to guide")
 
     def _note_silence(self, encoded: Encoded) -> None:
         """Say which coordinates of the latents hold nothing of the rows that were fitted."""

@@ -204,7 +204,11 @@ def best_model(path: str | Path) -> Path:
 def read_ranking(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
     """The ranking of a comparison, given its manifest."""
     check_unchanged(path, document, "comparison.json")
-    ranking: dict[str, Any] = json.loads(_text(path / "comparison.json"))
+    file = path / "comparison.json"
+    try:
+        ranking: dict[str, Any] = json.loads(_text(file))
+    except ValueError as error:
+        raise UserError(f"{str(file)!r} is not JSON: {error}", "compare again, or fetch the folder again") from None
     return ranking
 
 
