@@ -9,6 +9,7 @@ missing cells where they are not. Dempster, Laird & Rubin 1977; Ghahramani & Jor
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -105,12 +106,17 @@ def fit_aic(rows: Rows, most: int, covariance: str, restarts: int = 10) -> Start
     Rather too many than too few: what starts here can empty a component, and seldom splits one.
     """
     data = Data.of(rows, covariance)
+    return _least(data, most, 2.0, lambda k: _fit(data, k, restarts, keep=2, moves=True)[0])
+
+
+def _least(data: Data, most: int, price: float, fitted: Callable[[int], Start]) -> Start:
+    """The start of the size whose price, so much a free parameter, less twice its log-likelihood is least."""
     best, kept, worse = math.inf, None, 0
     for k in [k for k in SIZES if k < most] + [most]:
-        start, _ = _fit(data, k, restarts, keep=2, moves=True)
-        aic = 2 * data.free(k) - 2 * float(data.weight.sum()) * start.score
-        if kept is None or aic < best:
-            best, kept, worse = aic, start, 0
+        start = fitted(k)
+        value = price * data.free(k) - 2 * float(data.weight.sum()) * start.score
+        if kept is None or value < best:
+            best, kept, worse = value, start, 0
         else:
             worse += 1
         if worse >= 2 or data.late:
@@ -124,11 +130,19 @@ def responsible(rows: Rows, start: Start, covariance: str) -> Tensor:
     return probabilities(Data.of(rows, covariance), start.theta)
 
 
-def fit_columns(rows: Rows, components: int, restarts: int = 4) -> list[Start]:
-    """A mixture of `components` Normals for each numeric column on its own."""
+def fit_columns(rows: Rows, most: int, restarts: int = 4) -> list[Start]:
+    """A mixture of at most `most` Normals for each numeric column on its own: that of the least BIC.
+
+    In columns of a hundred rows eight Normals are mostly single values, and what begins at them is worse than one.
+    """
     data = Data.of(rows, "diagonal")
-    columns = (data.column(j) for j in range(data.y.shape[1]))
-    return [_fit(column, components, restarts, keep=1, moves=False)[0] for column in columns]
+
+    def column(j: int) -> Start:
+        own = data.column(j)
+        price = math.log(max(2.0, float(own.weight.sum())))
+        return _least(own, most, price, lambda k: _fit(own, k, restarts, keep=1, moves=False)[0])
+
+    return [column(j) for j in range(data.y.shape[1])]
 
 
 def responsibilities(data: Data, components: int, restarts: int = 4) -> Tensor:

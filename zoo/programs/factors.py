@@ -21,7 +21,7 @@ from zoo.rows.spline import Spline
 
 class Kernels(nn.Module):
     """Mixtures of `size` Normals; a kernel moves in units of the scale it began with, so that one learning rate suits
-    a narrow kernel as it does a wide one."""
+    a narrow kernel as it does a wide one. Several begin at the same place where a column is told by fewer."""
 
     centre: Tensor
     spread: Tensor
@@ -35,9 +35,10 @@ class Kernels(nn.Module):
     def start(self, rows: Rows) -> Tensor:
         out = torch.zeros(len(self.centre), self.size, 3)
         for j, column in enumerate(em.fit_columns(rows, self.size)):
-            self.centre[j] = column.loc[:, 0]
-            self.spread[j] = column.spread[:, 0].exp()
-            out[j, :, 0] = column.log_weights
+            at = torch.arange(self.size) % len(column.loc)
+            self.centre[j] = column.loc[at, 0]
+            self.spread[j] = column.spread[at, 0].exp()
+            out[j, :, 0] = column.log_weights[at] - torch.bincount(at).log()[at]
         self.spread.clamp_(min=rows.codec.min_scale[:, None])
         return out.flatten(1)
 
