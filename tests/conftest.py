@@ -136,12 +136,21 @@ def levels() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
+def spiked() -> pd.DataFrame:
+    """300 x 2: prices on a lattice of 50, half of them one of three, and a number beside them."""
+    rng = np.random.default_rng(5)
+    price = np.where(rng.random(300) < 0.5, rng.choice([500, 1000, 1500], 300), 50 * rng.poisson(20, 300))
+    return pd.DataFrame({"price": price, "weight": price / 500 + rng.normal(size=300)})
+
+
+@pytest.fixture(scope="session")
 def tables(
     continuous: pd.DataFrame,
     pair: pd.DataFrame,
     mixed: pd.DataFrame,
     complete_mixed: pd.DataFrame,
     levels: pd.DataFrame,
+    spiked: pd.DataFrame,
 ) -> dict[str, pd.DataFrame]:
     return {
         "continuous": continuous,
@@ -149,6 +158,7 @@ def tables(
         "mixed": mixed,
         "complete_mixed": complete_mixed,
         "levels": levels,
+        "spiked": spiked,
     }
 
 

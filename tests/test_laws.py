@@ -236,11 +236,22 @@ def test_masses_sum_to_one(name, fitted, levels):
 @law("mixed")
 @pytest.mark.parametrize("column", ["count", "length"])
 def test_a_rounded_column_has_masses(name, table, column, fitted):
+    check_masses(likely(fitted(name, table)), column, 40)
+
+
+@entries()
+def test_a_rounded_column_with_atoms_has_masses(name, fitted):
+    """In cells that are not one wide, where a mass for a density would show."""
+    model = likely(fitted(name, "spiked"))
+    assert (model.schema["price"].step, len(model.schema["price"].atoms)) == (50, 3)
+    check_masses(model, "price", 10_000)
+
+
+def check_masses(model: Model, column: str, most: float) -> None:
     """The other cells missing, mass = density x width sums to one over the lattice; a joint density, which is blind to
-    the column's ends, may lose some beyond them."""
-    model = likely(fitted(name, table))
+    the column's ends, may lose some beyond them, or in the cells of atoms."""
     step = model.schema[column].step
-    low, high = model.schema[column].lower, model.schema[column].upper or 40
+    low, high = model.schema[column].lower, model.schema[column].upper or most
     values = np.arange(round(low / step), round(high / step) + 1) * step
     frame = pd.DataFrame({c: values if c == column else np.nan for c in model.schema.names})
     scores = score(model, model.rows(frame), 50 if says(model) else 200)

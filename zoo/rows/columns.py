@@ -32,7 +32,7 @@ class ColumnDensity(TorchDistribution):
     cells       the observed cells that `log_prob` scores; without them values are taken as densities in codec units
 
     A numeric cell that is an atom has the atom's mass: beside a density that mass alone, on a lattice as an average
-    over the cell, to which the density's own share adds.
+    over the cell, to which the density's own share adds where it is told by this one (`numeric`).
     Values are rows (..., D'), the D' columns being those it covers. Parameters broadcast against the rows, so an
     enumerated site's (K, 1, ...) costs K tables, not K x N.
     """
@@ -92,7 +92,8 @@ class ColumnDensity(TorchDistribution):
         out = self.log_cells(value).sum(-1) if self.event_shape[0] else torch.zeros((), dtype=torch.float64)
         if self.numeric is None and self.codec.schema.spiked:
             cells = self.cells if self.cells is not None else self._as_cells(value)
-            share = self._log_share(cells.atom[..., self._spiked])
+            here = cells.atom[..., self._spiked]
+            share = self._log_share(here) - torch.where(here > 0, self._log_step, 0.0)
             out = out + torch.where(cells.seen[..., self._spiked], share, 0.0).sum(-1)
         return out
 
@@ -103,13 +104,19 @@ class ColumnDensity(TorchDistribution):
         spiked, here = self._spiked, cells.atom[..., self._spiked]
         lattice = self.codec.step[spiked] > 0
         plain = self._log_share(torch.zeros_like(here)) + log[..., spiked]
-        atom = self._log_share(here) - torch.where(lattice, self.codec.step[spiked], 1.0).log()
+        atom = self._log_share(here) - self._log_step
         both = torch.where(lattice, torch.logaddexp(plain, atom), atom)
         return log.index_copy(-1, spiked, torch.where(here > 0, both, plain))
 
     def _log_share(self, atom: Tensor) -> Tensor:
         """Log-mass (..., n, spiked columns) of an atom of each, counted from 1, or of the column's density: 0."""
         return self.levels.at(slice(len(self.codec.schema.categorical), None), atom)
+
+    @property
+    def _log_step(self) -> Tensor:
+        """Log-width of the cell of an atom (spiked columns,): zero beside a density, where its mass has no width."""
+        step = self.codec.step[self._spiked]
+        return torch.where(step > 0, step, 1.0).log()
 
     @property
     def _spiked(self) -> Tensor:
