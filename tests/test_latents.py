@@ -15,9 +15,9 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
+from zoo import disentanglement
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
-from zoo.evaluate.disentanglement import disentanglement
 from zoo.evaluate.latents import held
 from zoo.evaluate.likelihood import score
 from zoo.evaluate.posterior import embedding
@@ -417,3 +417,22 @@ def test_disentanglement_of_the_factors_themselves_and_of_their_mixture() -> Non
     assert mixed.mig < 0.2
     assert mixed.disentanglement < 0.5
     assert mixed.informativeness > 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda z, f: (z[:, 0], f), "two columns are needed"),
+        (lambda z, f: (z * np.nan, f), "missing or infinite"),
+        (lambda z, f: (z[1:], f), "99 rows have coordinates, and 100 have factors"),
+        (lambda z, f: (z, f.assign(a=0)), "factor 'a' has 1 values"),
+        (lambda z, f: (z, f.assign(a=z[:, 0])), "factor 'a' has 100 values"),
+        (lambda z, f: (z, f.assign(a=[9, *f["a"][1:]])), "value 9 of factor 'a' is in 1 rows"),
+        (lambda z, f: (z, f.assign(a=f["a"].where(f.index > 3))), "factor 'a' has missing cells"),
+    ],
+)
+def test_disentanglement_says_what_does_not_fit(change: Any, said: str) -> None:
+    rng = np.random.default_rng(0)
+    z, factors = change(rng.normal(size=(100, 2)), pd.DataFrame({"a": np.arange(100) % 3, "b": list("xy") * 50}))
+    with pytest.raises(UserError, match=said):
+        disentanglement(z, factors)

@@ -1093,6 +1093,7 @@ def test_a_conditional_density_is_the_closed_form(fitted, continuous):
     mean = loc[others] + (x[:, b] - loc[b]) @ gain.T
     truth = [stats.multivariate_normal(m, left).logpdf(row) for m, row in zip(mean, x[:, others], strict=True)]
     scores = estimator.log_likelihood(continuous, given="b")
+    assert scores.measure.endswith("; given b")
     assert scores.bound == "exact"
     np.testing.assert_allclose(scores.log_likelihood, truth, atol=1e-3)
     drawn = estimator.sample(4000, given={"b": float(x[0, 1])})

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.distilled import distil
     from zoo.errors import UserError, ZooWarning
     from zoo.estimator import Estimator
+    from zoo.evaluate.disentanglement import disentanglement
     from zoo.evaluate.quality.judge import Quality
     from zoo.laws import check
     from zoo.recovery import recover
@@ -35,6 +36,7 @@ _WHERE = {
     "check": "zoo.laws",
     "compare": "zoo.comparison",
     "difference": "zoo.between",
+    "disentanglement": "zoo.evaluate.disentanglement",
     "distil": "zoo.distilled",
     "stack": "zoo.stacks",
     "Estimator": "zoo.estimator",
@@ -64,6 +66,7 @@ __all__ = [
     "check",
     "compare",
     "difference",
+    "disentanglement",
     "distil",
     "example",
     "fit",

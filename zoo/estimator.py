@@ -305,7 +305,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
                 raise UserError(f"cannot condition upon {name!r}", nearest(name, self.schema_.names))
         others = [name for name in self.schema_.names if name not in names]
         alone = score(self._fitted, self._rows(X, frame.assign(**dict.fromkeys(others))), particles, self.seed, seconds)
-        return scores.given(alone, exact=not self._fitted.pattern_wise)
+        return scores.given(alone, self.schema_.given_too(names).measure, exact=not self._fitted.pattern_wise)
 
     @able("score")
     def score_samples(self, X: Any) -> np.ndarray:
@@ -425,9 +425,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     @able("embed")
     def interpolate(self, X: Any, steps: int = 9) -> pd.DataFrame:
-        """The typical rows on the straight line between the latents of the first two rows of a table (steps rows)."""
+        """The typical rows on the straight line between the latents of the two rows of a table (steps rows)."""
         rows = self._rows(X)
-        if rows.n < 2:
+        if rows.n != 2:
             raise UserError(f"a line goes from one row to another, and the table has {rows.n}", "give two rows")
         z = self._only_z(rows)
         share = torch.linspace(0, 1, whole(steps, "steps", 2), device=z.device)[:, None].to(z.dtype)

@@ -103,9 +103,10 @@ def sentence(score: dict[str, Any]) -> str:
     text = f"log-likelihood {words}{plus_minus(score, 'log_likelihood', 'standard_error')} nats per row"
     if score["bound"] != "exact":
         parts = [count_of(score["particles"], "particle")]
-        if math.isfinite(score["monte_carlo_error"]):
+        if score["particles"] > 1 and math.isfinite(score["monte_carlo_error"]):
             parts.append(f"Monte Carlo error {nats(score['monte_carlo_error'])}")
-        parts.append(f"ELBO {nats(score['elbo'])}")
+        if math.isfinite(score["elbo"]):
+            parts.append(f"ELBO {nats(score['elbo'])}")
         if score["k_hat"] is not None:
             from zoo.evaluate.likelihood import K_HAT_GOOD
 

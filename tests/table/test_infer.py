@@ -194,6 +194,11 @@ def test_one_cell_far_out_says_nothing_of_the_others(far: float) -> None:
         assert lattice_step(values) == step
 
 
+@pytest.mark.parametrize("offset", [1e6, 1e9, 1e12, 1e13, 1e14])
+def test_a_lattice_has_more_than_one_cell(offset: float) -> None:
+    assert lattice_step(offset + normal()) is None
+
+
 @pytest.mark.parametrize("scale", [1e-300, 1e-12, 1e-8])
 def test_tiny_numbers_are_no_lattice(scale: float) -> None:
     assert lattice_step(TICKS * scale) is None

@@ -5,15 +5,20 @@ Definitions as in Locatello et al. 2019.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import accuracy_score, mutual_info_score
 from sklearn.model_selection import train_test_split
 from sklearn.svm import LinearSVC
 
+from zoo.errors import UserError
+
 BINS = 20
+MOST_VALUES, ROWS_EACH = 50, 5
+"""Values that a factor may have, and rows in which each has to be."""
 
 
 class Disentanglement(NamedTuple):
@@ -31,9 +36,14 @@ class Disentanglement(NamedTuple):
     informativeness: float
 
 
-def disentanglement(z: np.ndarray, factors: np.ndarray, seed: int = 0) -> Disentanglement:
-    """Scores of coordinates z (n, dim) for factors (n, F), each of a few values; at least two coordinates."""
-    codes = [np.unique(column, return_inverse=True)[1] for column in np.asarray(factors).T]
+def disentanglement(z: Any, factors: Any, seed: int = 0) -> Disentanglement:
+    """Scores of coordinates z (n, dim), two at least, for known factors (n, F), each of a few values.
+
+    Both are arrays or frames, as `Estimator.transform` and a table give them. A UserError says what does not fit.
+    """
+    z, codes = _coordinates(z), _codes(factors)
+    if len(z) != len(codes[0]):
+        raise UserError(f"{len(z)} rows have coordinates, and {len(codes[0])} have factors", "give the same rows")
     train, test = train_test_split(np.arange(len(z)), test_size=0.3, random_state=seed)
     importance = np.zeros((z.shape[1], len(codes)))
     accuracy = np.zeros(len(codes))
@@ -48,6 +58,36 @@ def disentanglement(z: np.ndarray, factors: np.ndarray, seed: int = 0) -> Disent
         _disentangled(importance.T),
         float(accuracy.mean()),
     )
+
+
+def _coordinates(z: Any) -> np.ndarray:
+    out = np.asarray(z, dtype=np.float64)
+    if out.ndim != 2 or out.shape[1] < 2:
+        raise UserError(f"coordinates of shape {out.shape}: two columns are needed at least", "give (n, dim)")
+    if not np.isfinite(out).all():
+        raise UserError("some coordinates are missing or infinite", "leave those rows out")
+    return out
+
+
+def _codes(factors: Any) -> list[np.ndarray]:
+    """The values of each factor, counted from 0 (n,)."""
+    frame = pd.DataFrame(factors).reset_index(drop=True)
+    if not frame.shape[1]:
+        raise UserError("there is no factor", "give one column for each, (n, F)")
+    out = []
+    for name, column in frame.items():
+        if column.isna().any():
+            raise UserError(f"factor {name!r} has missing cells", "leave those rows out")
+        code, values = pd.factorize(column, sort=True)
+        if not 2 <= len(values) <= MOST_VALUES:
+            said = f"factor {name!r} has {len(values)} values, and 2 to {MOST_VALUES} are expected"
+            raise UserError(said, "cut numbers into bins, as pandas.qcut does, and leave constants out")
+        size = np.bincount(code)
+        if size.min() < ROWS_EACH:
+            said = f"value {values[int(size.argmin())]} of factor {name!r} is in {size.min()} rows"
+            raise UserError(said, f"leave values of less than {ROWS_EACH} rows out")
+        out.append(code)
+    return out
 
 
 def mutual_information_gap(z: np.ndarray, codes: list[np.ndarray]) -> float:

@@ -87,22 +87,27 @@ class Scores:
         pull = float(below[worst] / len(below))
         return (worst, pull) if pull > max(1.0, float(below.clip(0).sum()) / len(below) / 2) else None
 
-    def given(self, alone: Scores, exact: bool = True) -> Scores:
+    def given(self, alone: Scores, measure: str, exact: bool = True) -> Scores:
         """log p(x | some cells) from log p(x) and the scores of those cells `alone`: a difference of two bounds is an
-        estimate."""
+        estimate, and one of two ELBOs says nothing. `measure` is that of the other cells."""
         both = self.bound == alone.bound == "exact" and exact
+        log_likelihood = self.log_likelihood - alone.log_likelihood
         return dataclasses.replace(
             self,
-            log_likelihood=self.log_likelihood - alone.log_likelihood,
-            elbo=self.elbo - alone.elbo,
+            log_likelihood=log_likelihood,
+            elbo=log_likelihood if both else np.full_like(log_likelihood, np.nan),
             monte_carlo=np.hypot(self.monte_carlo, alone.monte_carlo),
+            measure=measure,
             bound="exact" if both else "estimate",
         )
 
     def to_frame(self, index: pd.Index) -> pd.DataFrame:
-        """The numbers of each row as a table."""
+        """The numbers of each row as a table; k-hat of the first rows, where there are importance weights."""
         values = {"log_likelihood": self.log_likelihood, "elbo": self.elbo, "monte_carlo_error": self.monte_carlo}
-        return pd.DataFrame(values, index=index)
+        out = pd.DataFrame(values, index=index)
+        if len(self.k_hat):
+            out["k_hat"] = np.append(self.k_hat, np.full(len(out) - len(self.k_hat), np.nan))
+        return out
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -58,6 +58,8 @@ def _coarsest_step(values: np.ndarray, counts: np.ndarray, large: float) -> floa
         tolerance = _tolerance(values, step, stored, large)
         if (_COMPUTED + stored) * large / step > LOOSEST:
             return None
+        if np.ptp(np.rint(values / step)) < 1:
+            continue  # one cell with all of them in it tells nothing apart
         off = _distance(values, step) > tolerance
         if np.count_nonzero(off) <= few_values and counts[off].sum() <= few_rows:
             return step
