@@ -104,6 +104,7 @@ Density = Callable[[np.ndarray], np.ndarray]
 
 def timed(parts: Parts, fit: Callable[[np.ndarray, np.ndarray], Density]) -> Found:
     train, validation, test = (x.to_numpy() for x in (parts.train, parts.validation, parts.test))
+    torch.set_num_threads(1)  # pomegranate takes all cores when it is imported
     started = time.process_time()
     density = fit(train, validation)
     scores = density(validation), density(test)
@@ -239,6 +240,7 @@ def ours(model: str, settings: dict[str, Any], parts: Parts, seed: int) -> tuple
     """What zoo gives, its looks: (seconds so far, score on the validation rows), and how its steps were run."""
     schema = zoo.infer_schema(parts.train, kinds={"*": "continuous"})
     looks: list[tuple[float, float]] = []
+    torch.set_num_threads(1)
     started = time.process_time()
 
     def look(step: int, planned: int, seen: dict[str, float]) -> None:
