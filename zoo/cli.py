@@ -66,6 +66,7 @@ from zoo.terminal import (
     memory,
     nats,
     note,
+    note_filled,
     note_missingness,
     print_difference,
     print_json,
@@ -616,21 +617,13 @@ def impute(
         return _by_parts(stream, lambda part: estimator.impute(part, calibrate=calibrate), output, json_)
     if draws is None:
         completed = estimator.impute(frame, calibrate=calibrate)
-        _tell_filled(frame, completed)
+        note_filled(frame, completed)
     else:
         many = estimator.impute(frame, draws=draws, calibrate=calibrate)
         if "draw" in frame:
             raise UserError("the table has a column 'draw', which --draws would write over", "rename that column")
         completed = pd.concat([f.assign(draw=i) for i, f in enumerate(many)], ignore_index=True)
     give(as_whole(completed, estimator.schema_), output, json_)
-
-
-def _tell_filled(frame: Any, completed: Any) -> None:
-    found = (frame.isna() & completed.notna()).sum()
-    columns = found[found > 0]
-    where = ", ".join(f"{name} {count:,}" for name, count in columns.nlargest(8).items())
-    more = f" and {len(columns) - 8} more columns" if len(columns) > 8 else ""
-    note(f"filled {found.sum():,} cells: {where}{more}" if len(columns) else "filled no cell")
 
 
 @app.command()

@@ -305,7 +305,10 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
                 raise UserError(f"cannot condition upon {name!r}", nearest(name, self.schema_.names))
         others = [name for name in self.schema_.names if name not in names]
         alone = score(self._fitted, self._rows(X, frame.assign(**dict.fromkeys(others))), particles, self.seed, seconds)
-        return scores.given(alone, self.schema_.given_too(names).measure, exact=not self._fitted.pattern_wise)
+        rest = self.schema_
+        for name in names:
+            rest = rest.with_column(name, role="given")
+        return scores.given(alone, rest.measure, exact=not self._fitted.pattern_wise)
 
     @able("score")
     def score_samples(self, X: Any) -> np.ndarray:

@@ -92,10 +92,23 @@ def tell_fitted(estimator: Any, frame: Any) -> None:
 def note_missingness(schema: Any) -> None:
     """Say which columns have missing cells, most first, and what is assumed of them; nothing where there are none."""
     gaps = sorted((c for c in schema.modelled if c.missing), key=lambda c: -c.missing)
-    shown = ", ".join(f"{c.name} {c.missing:.1%}" for c in gaps[:MOST_GAPS])
-    more = f" and {len(gaps) - MOST_GAPS} more columns" if len(gaps) > MOST_GAPS else ""
     if gaps:
-        note(f"missing, at random as far as zoo knows: {shown}{more}")
+        note(f"missing, at random as far as zoo knows: {_columns([f'{c.name} {c.missing:.1%}' for c in gaps])}")
+
+
+def note_filled(frame: Any, completed: Any) -> None:
+    """Say how many missing cells were filled, and in which columns, most first."""
+    count = (frame.isna() & completed.notna()).sum()
+    filled = count[count > 0].sort_values(ascending=False, kind="stable")
+    where = _columns([f"{name} {cells:,}" for name, cells in filled.items()])
+    note(f"filled {count.sum():,} cells: {where}" if len(filled) else "filled no cell")
+
+
+def _columns(words: list[str]) -> str:
+    """What is said of each column, of the first few, and how many more there are."""
+    from zoo.table.cells import listed
+
+    return listed(words, MOST_GAPS, quoted=False) + " columns" * (len(words) > MOST_GAPS)
 
 
 def sentence(score: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ Two numbers are comparable exactly when their schemas declare the same measure.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -335,11 +334,6 @@ class Schema(BaseModel):
         self[name]  # a misspelt name is refused here
         columns = tuple(_checked(Column, c.model_dump() | changes) if c.name == name else c for c in self.columns)
         return Schema(columns=columns)
-
-    def given_too(self, names: Iterable[str]) -> Schema:
-        """A copy in which these columns are given as well."""
-        columns = (c.model_copy(update={"role": "given"}) if c.name in names else c for c in self.columns)
-        return Schema(columns=tuple(columns))
 
     def with_transforms(self, names: dict[str, str]) -> Schema:
         """A copy in which columns have these transforms."""
