@@ -57,7 +57,8 @@ def clusters(frame: pd.DataFrame, seed: int, steps: int) -> dict[str, tuple[np.n
         return np.asarray(zoo.Estimator("vade", settings=settings, **pixels).fit(frame).predict(frame))
 
     def vae() -> np.ndarray:
-        found = np.asarray(zoo.Estimator("vae", settings=learned, **pixels).fit(frame).transform(frame))
+        like_vade = {f"{part}.network.hidden": [128, 128] for part in ("program", "guide")}
+        found = np.asarray(zoo.Estimator("vae", settings=learned | like_vade, **pixels).fit(frame).transform(frame))
         return np.asarray(GaussianMixture(DIGITS, n_init=3, reg_covar=1e-4, random_state=seed).fit_predict(found))
 
     def gmm() -> np.ndarray:

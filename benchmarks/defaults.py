@@ -62,6 +62,12 @@ FITTING: dict[str, Settings] = {
 RATES: dict[str, Settings] = {"rate .002": {"fit.learning_rate": 2e-3}, "rate .01": {"fit.learning_rate": 1e-2}}
 CHANGES: dict[str, dict[str, Settings]] = {
     "vae": {
+        "dim 16": {"program.dim": 16},
+        "rate .01": {"fit.learning_rate": 1e-2},
+        "hidden 128": hidden(128, 128),
+        "hidden 512": hidden(512, 512),
+    },
+    "vae, networks of 128": {
         "dim 2": {"program.dim": 2},
         "dim 4": {"program.dim": 4},
         "dim 8": {"program.dim": 8},
@@ -108,6 +114,10 @@ CHANGES: dict[str, dict[str, Settings]] = {
 }
 
 
+BASES = {"vae, networks of 128": hidden(128, 128)}
+"""What a case sets before anything is changed; the page calls it the defaults all the same."""
+
+
 def load(name: str, rows: int, data: Path, continuous: bool) -> tuple[pd.DataFrame, Schema]:
     if continuous:
         parts = flows.table(name, data)
@@ -134,7 +144,7 @@ def measured(case: str, name: str, rows: int, data: Path, seed: int, changes: di
     frame, schema = load(name, rows, data, case in FLOWS)
     everything: dict[str, Settings] = {DEFAULT: {}} | changes
     for change, settings in everything.items():
-        scores, seconds = scored(model, settings, frame, schema, seed)
+        scores, seconds = scored(model, BASES.get(case, {}) | settings, frame, schema, seed)
         base = scores if base is None else base
         difference, error = paired(scores, base)
         yield {"model": case, "table": name, "seed": seed, "rows": len(frame), "change": change,

@@ -39,6 +39,8 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 TABLES = {"magic04": "magic04.data.gz", "housing": "housing.csv"}
 GUIDES = ("vae", "vae-planar", "vae-radial", "vae-householder", "vae-iaf", "vae-nsf")
 PARTICLES, MOST = 100, 1000
+HIDDEN = (128, 128)
+"""Widths of every network, half of the entries' own: a guide is fitted twenty times for every table."""
 ROWS = 2000
 """Held-out rows that are scored, at most."""
 
@@ -46,7 +48,8 @@ ROWS = 2000
 def recipe(name: str, dim: int, steps: int, seed: int) -> Recipe:
     # no cells hidden: what is asked is how near a guide comes to the posterior of complete rows
     settings = {"program.dim": dim, "fit.steps": steps, "fit.patience": 0, "fit.seed": seed, "objective.hide": 0.0}
-    return Registry.load()[name].with_settings(settings)
+    networks = {f"{part}.network.hidden": list(HIDDEN) for part in ("program", "guide")}
+    return Registry.load()[name].with_settings(settings | networks)
 
 
 def fitted(made: Recipe, codec: Codec, train: Rows, validation: Rows, decoder: Model | None = None) -> Model:

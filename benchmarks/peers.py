@@ -223,6 +223,8 @@ class Contest:
         return f"{self.model}, {self.library}"
 
 
+NETWORKS = {f"{part}.network.hidden": [128, 128] for part in ("program", "guide")}
+"""Both sides' networks, as `MLP` has them."""
 CONTESTS = {
     contest.name: contest
     for contest in (
@@ -232,7 +234,7 @@ CONTESTS = {
         Contest("factor-analysis", {"dim": 5}, {}, "scikit-learn", "sklearn", by_scikit_learn, "factors"),
         Contest("nsf", {}, {"model": "nsf"}, "zuko", "zuko", by_zuko, "pinwheel"),
         Contest("maf", {}, {"model": "maf"}, "zuko", "zuko", by_zuko, "pinwheel"),
-        Contest("vae", {"dim": 2}, {}, "pythae", "pythae", by_pythae, "curved"),
+        Contest("vae", {"dim": 2} | NETWORKS, {}, "pythae", "pythae", by_pythae, "curved"),
     )
 }
 
