@@ -274,11 +274,10 @@ def test_a_hostile_table(table: Hostile, other: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(2))
-def test_many_hostile_tables(part: int) -> None:
-    """Twice as many, in parts that workers can share."""
+def test_many_hostile_tables() -> None:
+    """As many again, other ones."""
 
-    @seed(part)
+    @seed(0)
     @settings(max_examples=EXAMPLES, database=None, deadline=None, suppress_health_check=everything)
     @given(hostile(), st.sampled_from(MODELS))
     def hold_all(table: Hostile, other: str) -> None:

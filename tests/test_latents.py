@@ -82,7 +82,8 @@ def test_rows_with_holes_have_a_bound_near_that_of_a_linear_model() -> None:
     fit(exact, exact.rows(frame), None, FitSettings())
     gaps = {}
     for hide in (0.0, 0.2):
-        m = model("vae", frame, **{"program.dim": 2, "objective.hide": hide, "fit.steps": 1500})
+        networks = {f"{part}.network.hidden": [64, 64] for part in ("program", "guide")}
+        m = model("vae", frame, **{"program.dim": 2, "objective.hide": hide, "fit.steps": 1500}, **networks)
         fit(m, m.rows(frame), None, FitSettings(steps=1500))
         gaps[hide] = 0.0
         for column in frame:

@@ -400,7 +400,7 @@ def test_save_and_load_give_the_same_numbers(name, table, estimator, tables, tmp
 
 
 def fit_small(model: Model, frame: pd.DataFrame, progress=None) -> Fitted:
-    settings = FitSettings(**{**model.recipe.fit, "batch": 100, "steps": 10})
+    settings = FitSettings(**{**model.recipe.fit, "batch": 100, "steps": 6})
     return fit(model, model.rows(frame), None, settings, progress=progress)
 
 
