@@ -101,7 +101,7 @@ numbers = pd.DataFrame(
     {
         "log_likelihood": one.scores.mean, "standard_error": one.scores.standard_error, "elbo": one.scores.elbo.mean(),
         "gap": one.scores.gap, "reconstruction": one.scores.elbo.mean() + sum(one.nats), "kl": sum(one.nats),
-        "active": one.active, "k_hat": one.scores.worst_k_hat, "particles": one.scores.particles,
+        "active": one.active, "k_hat": one.scores.high_k_hat, "particles": one.scores.particles,
     }
     for one in fits.values()
 )  # fmt: skip

@@ -170,7 +170,7 @@ def ranking(of: list[Line]) -> pd.DataFrame:
             "elbo": [x.elbo for x in of],
             "gap": [x.scores.gap for x in of],
             "monte_carlo_error": [x.scores.monte_carlo_error for x in of],
-            "k_hat": [x.scores.worst_k_hat for x in of],
+            "k_hat": [x.scores.high_k_hat for x in of],
             "gap_from": [x.gap_from for x in of],
             "rank": by_likelihood,
             "rank_by_elbo": by_elbo,
@@ -323,7 +323,7 @@ def on_the_gap() -> None:
         if some:
             gaps = [line.scores.gap for line in some]
             widest = max(some, key=lambda x: x.scores.gap)
-            loose = [f"{x.model} on {x.table}" for x in some if (x.scores.worst_k_hat or 0.0) > K_HAT_GOOD]
+            loose = [f"{x.model} on {x.table}" for x in some if (x.scores.high_k_hat or 0.0) > K_HAT_GOOD]
             trust = f"; k-hat is above {K_HAT_GOOD} for {listed(loose)}, so that gap may be wider" if loose else ""
             still = [f"{x.model} on {x.table}" for x in some if x.spread <= ROUNDING]
             study.say(

@@ -86,7 +86,7 @@ def lines(models: dict[str, Model], test: Rows, shared: bool) -> dict[str, Any]:
             "elbo": paired(found.elbo),
             "log_likelihood": paired(truth),
             "gap": paired(truth - found.elbo),
-            "k_hat": found.worst_k_hat,
+            "k_hat": found.high_k_hat,
         }
     return out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,3 +117,12 @@ def test_surprise_is_the_conditional_density() -> None:
             centre = mean[j] - precision[j, others] @ (row - mean)[others] / precision[j, j]
             expected = -stats.norm.logpdf(row[j], centre, precision[j, j] ** -0.5)
             assert surprise.iloc[i, j] == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_cell_is_less_surprising_than_one_that_is_certain(mixed: pd.DataFrame) -> None:
+    """Of levels 0 nats, of a rounded column the log of its cell's width, however the bounds behind it were drawn."""
+    found = Estimator("vae", settings={"dim": 1, "fit.steps": 60}, device="cpu").fit(mixed)
+    least = [0.0 if not c.is_number else math.log(c.step) if c.step else -np.inf for c in found.schema_.modelled]
+    surprise = found.surprise(mixed)
+    assert surprise.ge(least).where(surprise.notna(), True).to_numpy().all()
+    assert found.log_likelihood(mixed).k_hat.shape == (len(mixed),)

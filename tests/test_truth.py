@@ -14,6 +14,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from arviz_stats.base import array_stats
 from scipy import integrate, stats
 from scipy.special import logsumexp
 from sklearn import datasets, decomposition, mixture
@@ -335,6 +336,8 @@ def test_k_hat_is_the_shape_of_the_weights_tail():
         found = k_hat(-k * u.log())
         assert found.shape == (300,)
         assert found.mean() == pytest.approx(k, abs=5 * found.std() / math.sqrt(300) + 0.05)
+        theirs = array_stats.psislw(k * u[:, :20].log().T.numpy(), axis=-1)[1]  # of leave-one-out: 1 / likelihood
+        np.testing.assert_allclose(found[:20], theirs, atol=1e-9)
     # weights bounded above have no heavy tail, however small some of them are
     assert (k_hat(3 * u.log()) < 0.3).all()
     # one weight beyond all others; weights that are all alike

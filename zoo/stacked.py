@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.errors import UserError
 from zoo.evaluate import posterior
-from zoo.evaluate.likelihood import Scores, loosest, score
+from zoo.evaluate.likelihood import Scores, k_hats, loosest, score
 from zoo.evaluate.stacking import stacked
 from zoo.model import Model
 from zoo.recipe import Recipe
@@ -69,17 +69,13 @@ class Stack(nn.Module):
         log_p = np.stack([one.log_likelihood for one in each])
         mixed = stacked(log_p, self.weights)
         share = self._shares(log_p)
-        k_hats = np.zeros(0)
-        weighed = [(one.k_hat, share[m]) for m, one in enumerate(each) if len(one.k_hat)]
-        if weighed:
-            some = min(len(k_hat) for k_hat, _ in weighed)
-            k_hats = np.max([np.where(of[:some] >= COUNTS, k_hat[:some], 0.0) for k_hat, of in weighed], 0)
+        shapes = [np.where(of[: len(one)] >= COUNTS, one, 0.0) for one, of in zip(k_hats(each), share, strict=True)]
         return replace(
             each[0],
             log_likelihood=mixed,
             elbo=stacked(np.stack([one.elbo for one in each]), self.weights),
             monte_carlo=np.sqrt(np.square(share * np.stack([one.monte_carlo for one in each])).sum(0)),
-            k_hat=k_hats,
+            k_hat=np.max(shapes, 0),
             bound=loosest(one.bound for one in each),
             particles=max(one.particles for one in each),
         )

@@ -147,7 +147,7 @@ def test_an_array_of_records_has_names() -> None:
         (np.zeros(3), "two dimensions, not shape"),
         (np.zeros((2, 2, 2)), "two dimensions, not shape"),
         (pd.Series([1, 2]), "two dimensions, not shape"),
-        (None, "two dimensions, not shape"),
+        (None, "an array, not None"),
         (3, "two dimensions, not shape"),
         (np.zeros((3, 0)), "0 feature"),
         (np.zeros((0, 3)), "has no rows"),

@@ -553,3 +553,12 @@ def test_nothing_left_to_model() -> None:
 def test_atoms_are_numbers_that_differ(atoms: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Column(name="x", kind="continuous", atoms=atoms)
+
+
+def test_a_level_that_a_file_would_take_for_missing_is_told() -> None:
+    frame = pd.DataFrame({"x": np.arange(30) % 7 + 0.25, "y": ["?" if i == 3 else "ab"[i % 2] for i in range(30)]})
+    with pytest.warns(ZooWarning, match=r"'y' has the level '\?', .* kept as a level; where it is missing put None"):
+        assert infer_schema(frame)["y"].levels == ("?", "a", "b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ZooWarning)
+        assert infer_schema(frame.replace("?", None))["y"].levels == ("a", "b")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from zoo.estimator import Estimator
-from zoo.evaluate.likelihood import Scores, loosest
+from zoo.evaluate.likelihood import Scores, k_hats, loosest
 
 
 @dataclass
@@ -80,13 +80,13 @@ def _joined(parts: Sequence[Scores], judged: Sequence[np.ndarray]) -> Scores:
         out: np.ndarray = np.concatenate([getattr(part, name) for part in parts])[order]
         return out
 
-    weight = beside("weight")
+    weight, shapes = beside("weight"), k_hats(parts)
     return dataclasses.replace(
         parts[0],
         log_likelihood=beside("log_likelihood"),
         elbo=beside("elbo"),
         monte_carlo=beside("monte_carlo"),
-        k_hat=np.concatenate([part.k_hat for part in parts]),
+        k_hat=np.concatenate(shapes)[order] if len(shapes[0]) else shapes[0],
         bound=loosest(part.bound for part in parts),
         particles=min(part.particles for part in parts),
         weight=weight / weight.mean() if weight.sum() > 0 else weight,
@@ -107,6 +107,6 @@ def _averaged(parts: Sequence[Scores]) -> Scores:
         log_likelihood=mean("log_likelihood"),
         elbo=mean("elbo"),
         monte_carlo=np.sqrt(np.square([part.monte_carlo for part in parts]).sum(0)) / len(parts),
-        k_hat=np.concatenate([part.k_hat for part in parts]),
+        k_hat=np.max(k_hats(parts), 0),
         particles=min(part.particles for part in parts),
     )

@@ -35,8 +35,8 @@ def _of_scores(entry: Entry, comparison: Comparison) -> list[str]:
         if below < -1e-6:
             sure = "worse" if below < -2 * error else "no better"
             out.append(f"{sure} than independent columns on held-out rows ({below:.3f} ± {error:.3f})")
-    if scores.worst_k_hat is not None and scores.worst_k_hat > K_HAT_GOOD:
-        out.append(f"k-hat {scores.worst_k_hat:.2f} above {K_HAT_GOOD}: the bound is loose on some rows")
+    if scores.high_k_hat is not None and scores.high_k_hat > K_HAT_GOOD:
+        out.append(f"k-hat {scores.high_k_hat:.2f} above {K_HAT_GOOD}: the bound is loose on some rows")
     if model.pattern_wise and model.schema.has_missing:
         out.append("with missing cells a density for each pattern, not the marginal of one joint")
     for choice_name, values in model_grid(entry).items():

@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.errors import UserError
 from zoo.evaluate.annealed import STEPS, Annealed, annealed, check
 from zoo.evaluate.fixed import views
-from zoo.evaluate.likelihood import K_HAT_GOOD, K_HAT_ROWS, NUMBERS, ROW_PARTICLES, k_hat, mean, standard_error
+from zoo.evaluate.likelihood import K_HAT_GOOD, NUMBERS, ROW_PARTICLES, k_hat, mean, standard_error
 from zoo.log_weights import log_weights
 from zoo.rows.rows import Rows
 from zoo.scope import scope
@@ -140,7 +140,7 @@ def bound_card(
     weight = rows.weight.cpu().numpy()
     ladder = tuple(_rung(log_w, size, weight) for size in _sizes(len(log_w)))
     kl = {name: mean(torch.cat([p.kl[name] for p in each]).cpu().numpy(), weight) for name in each[0].kl}
-    shapes = np.zeros(0) if exact else k_hat(log_w[:, :K_HAT_ROWS])
+    shapes = np.zeros(0) if exact else k_hat(log_w)
     last = _block_means(log_w, len(log_w))[0].cpu().numpy()
     quantiles = np.quantile(shapes, [0.5, 0.95, 1.0]) if len(shapes) else None
     some = np.sort(np.random.default_rng(seed).permutation(rows.n)[:ais])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from zoo.rows.rows import Rows
 
 if TYPE_CHECKING:
     from zoo.model import Model
+    from zoo.table.schema import Column
 
 DRAWS = 2000
 
@@ -36,8 +38,12 @@ def tail_probability(
 
 
 def surprise(model: Model, rows: Rows, seed: int = 0, particles: int | None = None) -> np.ndarray:
-    """-log p(cell | the row's other cells), nats in the column's units (n, D); zero where a cell is missing."""
+    """-log p(cell | the row's other cells), nats in the column's units (n, D); zero where a cell is missing.
+
+    Where both numbers are bounds their difference is unsure by both errors; it is never below what a mass of one gives.
+    """
     assert rows.cells is not None
+    least = [_least(column) for column in model.schema.modelled]
     whole = score(model, rows, particles, seed).log_likelihood
     out = np.zeros((rows.n, rows.cells.seen.shape[1]))
     for j in range(out.shape[1]):
@@ -46,5 +52,12 @@ def surprise(model: Model, rows: Rows, seed: int = 0, particles: int | None = No
         seen[:, j] = False
         hidden = replace(rows, cells=rows.cells._replace(seen=seen), complete=False)
         others = score(model, hidden, particles, seed).log_likelihood
-        out[there, j] = (others - whole)[there]
+        out[there, j] = (others - whole)[there].clip(least[j])
     return out
+
+
+def _least(column: Column) -> float:
+    """The surprise of a cell that is certain: of levels 0, of a rounded column the log of its cell's width."""
+    if not column.is_number:
+        return 0.0
+    return math.log(column.step) if column.step else -math.inf

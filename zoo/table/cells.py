@@ -290,7 +290,9 @@ def at(series: pd.Series, where: np.ndarray, most: int = 3) -> str:
 
 
 def tokens(series: pd.Series, where: np.ndarray, most: int = 3) -> str:
-    """The flag that declares the first distinct cells of a mask missing, for a shell; empty where it can name none."""
+    """What declares the first distinct cells of a mask missing, for a shell and for a frame; empty where it can name
+    none."""
     found = dict.fromkeys(label(value) for value in series[where])
     named = ",".join([token for token in found if token.strip() and "," not in token][:most])
-    return "--missing " + (shlex.quote(named) if "'" in named else f"'{named}'") if named else ""
+    quoted = shlex.quote(named) if "'" in named else f"'{named}'"
+    return f"--missing {quoted}, or None in a frame" if named else ""

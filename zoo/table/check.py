@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
@@ -76,8 +77,11 @@ def _check_numbers(cells: Cells, column: Column) -> None:
 def cells_of(frame: pd.DataFrame, name: str) -> pd.Series:
     """A column that the model needs."""
     if name not in frame:
+        close = get_close_matches(name, map(str, frame.columns), n=1, cutoff=0.5)
+        remedy = f"rename {close[0]!r}, if that is it, or give" if close else "give"
         raise UserError(
-            f"the table has no column {name!r}, which the model was fitted on", nearest(name, map(str, frame.columns))
+            f"the table has no column {name!r}, which the model was fitted on",
+            f"{remedy} the column, with empty cells where it is not known",
         )
     return frame[name]
 

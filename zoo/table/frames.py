@@ -31,6 +31,8 @@ def as_pandas(source: Any) -> pd.DataFrame:
     """
     if isinstance(source, pd.DataFrame):
         return source.copy()
+    if source is None:
+        raise UserError("expected a table, a path or an array, not None", "give one")
     if hasattr(source, "toarray"):
         raise UserError("sparse data are not supported: expected a table, a path or an array", "use X.toarray()")
     if isinstance(source, Mapping):

@@ -32,6 +32,7 @@ from zoo.table.layout import is_number
 from zoo.table.reader import read_table
 from zoo.table.schema import KINDS, Column, Kind, Role, Schema
 from zoo.table.support import atoms_of, ends_of
+from zoo.table.text import MISSING
 
 __all__ = ["infer_schema", "label", "labels", "lattice_step", "numeric_values"]
 
@@ -184,6 +185,7 @@ def _id_like(cells: Cells) -> str:
 
 def _guess(cells: Cells, role: Role) -> Column:
     """The kind that the cells suggest."""
+    _warn_nearly_missing(cells)
     if cells.distinct == 2 and len(cells.levels) == 2:
         return _column(cells, role, kind="binary", levels=cells.levels)
     if cells.family == "number":
@@ -345,6 +347,14 @@ def _warn_nearly_numeric(cells: Cells, fate: str = "kept as categorical") -> Non
         named = tokens(cells.series, bad)
         advice = f"; if these mean missing, {named}" if named else ""
         warnings.warn(f"{message}: {fate}{advice}", ZooWarning, stacklevel=5)
+
+
+def _warn_nearly_missing(cells: Cells) -> None:
+    """Warn of levels of a frame that would be missing cells in a file."""
+    found = sorted(set(cells.levels) & set(MISSING)) if cells.family in ("text", "category") else []
+    if found:
+        message = f"column {cells.name!r} has the level {found[0]!r}, which in a file is a missing cell"
+        warnings.warn(f"{message}: kept as a level; where it is missing put None", ZooWarning, stacklevel=5)
 
 
 def _with_something_left(schema: Schema) -> Schema:
