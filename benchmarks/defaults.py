@@ -80,7 +80,7 @@ CHANGES: dict[str, dict[str, Settings]] = {
         "noise of columns": {"program.noise": "column"},
         "heavy tails": {"program.tails": "student-t"},
         "no floor": {"program.floor": 0.0},
-        "nothing hidden": {"objective.hide": 0.0},
+        "no holes": {"objective.holes": 0.0},
         "no annealing": {"objective.anneal": 0.0},
         "longer": {"fit.steps": 8000},
         **FITTING,

@@ -47,7 +47,7 @@ ROWS = 2000
 
 def recipe(name: str, dim: int, steps: int, seed: int) -> Recipe:
     # no cells hidden: what is asked is how near a guide comes to the posterior of complete rows
-    settings = {"program.dim": dim, "fit.steps": steps, "fit.patience": 0, "fit.seed": seed, "objective.hide": 0.0}
+    settings = {"program.dim": dim, "fit.steps": steps, "fit.patience": 0, "fit.seed": seed, "objective.holes": 0.0}
     networks = {f"{part}.network.hidden": list(HIDDEN) for part in ("program", "guide")}
     return Registry.load()[name].with_settings(settings | networks)
 

@@ -100,7 +100,10 @@ def fit(
                 for parameter in frozen:
                     parameter.requires_grad_(False)
                 batches = shared(source or InMemory(train), settings.seed)
-                _Loop(model, train, batches, validation, settings, deadline, progress, started, fitted).run()
+                turns = list(model.objective.turns(model))
+                _Loop(model, train, batches, validation, settings, deadline, progress, started, fitted, turns).run()
+                if getattr(model.objective, "holes", 0.0):
+                    _fit_to_holes(model, train, batches, validation, settings, deadline, fitted)
             finally:
                 for parameter in frozen:
                     parameter.requires_grad_(True)
@@ -108,6 +111,29 @@ def fit(
         model.eval()
         fitted.seconds = time.perf_counter() - started
         return fitted
+
+
+def _fit_to_holes(
+    model: Model,
+    train: Rows,
+    batches: Source,
+    validation: Rows | None,
+    settings: FitSettings,
+    deadline: float | None,
+    fitted: Fitted,
+) -> None:
+    """The guide alone, on rows with holes and without, and what goes wrong leaves it as it was."""
+    if deadline is not None and told(time.perf_counter() > deadline):
+        return
+    planned = settings.epochs * math.ceil(batches.n / settings.batch) if settings.epochs else settings.steps
+    steps = math.ceil(model.objective.holes * planned)
+    own = settings.model_copy(update={"steps": steps, "epochs": None, "patience": 0, "average": 0.0})
+    turns = list(model.objective.turns_on_holes(model))
+    try:
+        half = None if validation is None else validation.thinned(0.5)
+        _Loop(model, train, batches, half, own, deadline, None, time.perf_counter(), Fitted(), turns).run()
+    except NonFiniteError as error:
+        fitted.notes.append(f"the guide was not fitted to rows with missing cells: {error.message}")
 
 
 class _Loop:
@@ -122,6 +148,7 @@ class _Loop:
         progress: Progress | None,
         started: float,
         fitted: Fitted,
+        turns: list[Turn],
     ):
         self.model, self.train, self.source = model, train, source
         self.validation, self.settings = validation, settings
@@ -130,7 +157,7 @@ class _Loop:
         self.planned = settings.epochs * self.per_epoch if settings.epochs else settings.steps
         self.last, self.cooled_from = self.planned, self.planned
         self.look_every = min(max(self.per_epoch, MIN_STEPS_BETWEEN_LOOKS), MOST_STEPS_BETWEEN_LOOKS)
-        self.turns = list(model.objective.turns(model))
+        self.turns = turns
         timed = deadline is not None
         self.steps: list[Step] = [step_of(model, turn, settings, self.planned, timed) for turn in self.turns]
         self.unseen: list[tuple[int, Tensor, Rows, list[Tensor]]] = []

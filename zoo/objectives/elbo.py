@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -35,8 +36,9 @@ class Elbo(nn.Module):
     balance    while beta grows, layers of latents pay in proportion to what they hold. Vahdat & Kautz 2020
     shrink     precision of a Normal prior on the weights of the program's affine maps, counted once a table
     spectral   nats for each unit of the largest singular value of an affine map, program's and guide's
-    hide       share of rows in which, at every step, some cells are taken for missing: a guide that has seen complete
-               rows alone knows nothing of one with a hole, whose bound is then tens of nats loose
+    holes      share of the planned steps that follow the others, in which the guide alone is fitted, to rows that have
+               lost some of their cells: one that has seen complete rows alone knows nothing of one with a hole, whose
+               bound is then tens of nats loose. Were the program fitted to such rows, it would blur for their sake
     settle     share of the planned steps after which the program's prior begins at draws of the rows' latents; until
                then latents cost next to nothing, as in an autoencoder, so that clusters are not pressed together
     """
@@ -54,12 +56,12 @@ class Elbo(nn.Module):
         shrink: Weight = 0.0,
         spectral: Weight = 0.0,
         settle: Share = 0.0,
-        hide: Share = 0.0,
+        holes: Share = 0.0,
     ):
         super().__init__()
         self.particles, self.kl, self.beta, self.anneal = particles, kl, beta, anneal
         self.free_bits, self.balance, self.shrink, self.spectral = free_bits, balance, shrink, spectral
-        self.settle, self.hide = settle, hide
+        self.settle, self.holes = settle, holes
         self.register_buffer("progress", torch.ones(()), persistent=False)
 
     @property
@@ -82,9 +84,11 @@ class Elbo(nn.Module):
             begin=lambda rows: model.program.prior.settle(posterior_draws(model, rows)),
         )
 
+    def turns_on_holes(self, model: Model) -> Iterator[Turn]:
+        yield on_holes(self, model)
+
     def loss(self, model: Model, rows: Rows) -> Tensor:
         """Mean of the rows' negative bounds plus the N-th part of the globals' divergence; a scalar."""
-        rows = rows.thinned(self.hide)
         w = log_weights(model.program, model.guide, rows, self.particles)
         share = rows.weight / rows.n
         bound = (share * w.likelihood.mean(0)).sum() - self._weight() * self._divergence(w, share)
@@ -135,23 +139,33 @@ class Elbo(nn.Module):
 
 
 class Iwae(nn.Module):
-    """log of the mean importance weight of `particles` draws, nats per row; `hide` as in `Elbo`. Burda et al. 2016."""
+    """log of the mean importance weight of `particles` draws, nats per row; `holes` as in `Elbo`. Burda et al. 2016."""
 
-    def __init__(self, particles: Count = 20, hide: Share = 0.0):
+    def __init__(self, particles: Count = 20, holes: Share = 0.0):
         super().__init__()
-        self.particles, self.hide = particles, hide
+        self.particles, self.holes = particles, holes
 
     def turns(self, model: Model) -> Iterator[Turn]:
         yield Turn(list(model.fitted_parameters()), lambda rows: self.loss(model, rows))
 
+    def turns_on_holes(self, model: Model) -> Iterator[Turn]:
+        yield on_holes(self, model)
+
     def loss(self, model: Model, rows: Rows) -> Tensor:
-        rows = rows.thinned(self.hide)
         w = log_weights(model.program, model.guide, rows, self.particles)
         return -((rows.weight * log_mean(w.rows)).sum() / rows.n + w.globals / rows.total)
 
     def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
         """The bound of each row (n,)."""
         return log_mean(log_weights(model.program, model.guide, rows, self.particles).rows)
+
+
+def on_holes(objective: Elbo | Iwae, model: Model) -> Turn:
+    """The guide's own turn, on batches in most of whose rows cells are hidden; the objective's schedule is over."""
+    settled = deepcopy(objective)
+    if isinstance(settled, Elbo):
+        settled.progress.fill_(1.0)
+    return Turn(model.guide_parameters(), lambda rows: settled.loss(model, rows.thinned(0.8)))
 
 
 def elbo_of_rows(model: Model, rows: Rows, particles: int) -> Tensor:
