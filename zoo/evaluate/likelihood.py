@@ -31,6 +31,8 @@ ROW_PARTICLES, NUMBERS = 1 << 15, 1 << 24
 FEWEST_FOR_K_HAT = 25
 K_HAT_GOOD = 0.7
 K_HAT_WORST = 10.0
+SMALLEST = 1e-100
+"""Of the largest excess: what is below is as good as nothing, and its inverse is still a number."""
 K_HAT_CHUNK = 1000
 """Rows whose k-hat is found at once."""
 ORDER = ("exact", "lower", "estimate", "none")
@@ -256,6 +258,7 @@ def pareto_shape(excess: np.ndarray) -> np.ndarray:
     which is longer than the weights of a row take to be drawn.
     """
     count = excess.shape[1]
+    excess = np.maximum(excess / excess[:, -1:], SMALLEST)
     size = 30 + math.isqrt(count)
     steps = 1 - np.sqrt(size / (np.arange(size) + 0.5))
     slopes = steps / (3 * excess[:, _quarter(count), None]) + 1 / excess[:, -1:]

@@ -290,9 +290,7 @@ def at(series: pd.Series, where: np.ndarray, most: int = 3) -> str:
 
 
 def tokens(series: pd.Series, where: np.ndarray, most: int = 3) -> str:
-    """What declares the first distinct cells of a mask missing, for a shell and for a frame; empty where it can name
-    none."""
+    """The flag that declares the first distinct cells of a mask missing, for a shell; empty where it can name none."""
     found = dict.fromkeys(label(value) for value in series[where])
     named = ",".join([token for token in found if token.strip() and "," not in token][:most])
-    quoted = shlex.quote(named) if "'" in named else f"'{named}'"
-    return f"--missing {quoted}, or None in a frame" if named else ""
+    return "--missing " + (shlex.quote(named) if "'" in named else f"'{named}'") if named else ""

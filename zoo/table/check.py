@@ -78,7 +78,7 @@ def cells_of(frame: pd.DataFrame, name: str) -> pd.Series:
     """A column that the model needs."""
     if name not in frame:
         close = get_close_matches(name, map(str, frame.columns), n=1, cutoff=0.5)
-        remedy = f"rename {close[0]!r}, if that is it, or give" if close else "give"
+        remedy = f"did you mean {close[0]!r}? if not, give" if close else "give"
         raise UserError(
             f"the table has no column {name!r}, which the model was fitted on",
             f"{remedy} the column, with empty cells where it is not known",
