@@ -51,6 +51,11 @@ def joined(device: torch.device) -> Iterator[None]:
     dist.init_process_group(backend)
     try:
         yield
+        dist.barrier()  # where one leaves badly torchrun ends all: none leaves while the first still writes
+    except SystemExit as leaving:
+        if not leaving.code:
+            dist.barrier()
+        raise
     finally:
         dist.destroy_process_group()
 
