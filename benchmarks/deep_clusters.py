@@ -25,6 +25,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 import zoo
+from benchmarks.defaults import hidden
 from benchmarks.kept import Line, keep
 
 RESULTS = Path(__file__).parent / "results"
@@ -57,8 +58,8 @@ def clusters(frame: pd.DataFrame, seed: int, steps: int) -> dict[str, tuple[np.n
         return np.asarray(zoo.Estimator("vade", settings=settings, **pixels).fit(frame).predict(frame))
 
     def vae() -> np.ndarray:
-        like_vade = {f"{part}.network.hidden": [128, 128] for part in ("program", "guide")}
-        found = np.asarray(zoo.Estimator("vae", settings=learned | like_vade, **pixels).fit(frame).transform(frame))
+        settings = learned | hidden(128, 128)  # as vade's
+        found = np.asarray(zoo.Estimator("vae", settings=settings, **pixels).fit(frame).transform(frame))
         return np.asarray(GaussianMixture(DIGITS, n_init=3, reg_covar=1e-4, random_state=seed).fit_predict(found))
 
     def gmm() -> np.ndarray:

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.defaults import hidden
 from zoo.errors import ZooWarning
 from zoo.evaluate.likelihood import Scores, score
 from zoo.fitting.loop import fit
@@ -48,8 +49,7 @@ ROWS = 2000
 def recipe(name: str, dim: int, steps: int, seed: int) -> Recipe:
     # no cells hidden: what is asked is how near a guide comes to the posterior of complete rows
     settings = {"program.dim": dim, "fit.steps": steps, "fit.patience": 0, "fit.seed": seed, "objective.holes": 0.0}
-    networks = {f"{part}.network.hidden": list(HIDDEN) for part in ("program", "guide")}
-    return Registry.load()[name].with_settings(settings | networks)
+    return Registry.load()[name].with_settings(settings | hidden(*HIDDEN))
 
 
 def fitted(made: Recipe, codec: Codec, train: Rows, validation: Rows, decoder: Model | None = None) -> Model:

@@ -41,6 +41,7 @@ from sklearn.mixture import GaussianMixture
 
 import zoo
 from benchmarks import flows
+from benchmarks.defaults import hidden
 from benchmarks.density import Parts, paired
 from benchmarks.kept import Line, keep
 from zoo.networks.mlp import MLP
@@ -223,8 +224,6 @@ class Contest:
         return f"{self.model}, {self.library}"
 
 
-NETWORKS = {f"{part}.network.hidden": [128, 128] for part in ("program", "guide")}
-"""Both sides' networks, as `MLP` has them."""
 CONTESTS = {
     contest.name: contest
     for contest in (
@@ -234,7 +233,7 @@ CONTESTS = {
         Contest("factor-analysis", {"dim": 5}, {}, "scikit-learn", "sklearn", by_scikit_learn, "factors"),
         Contest("nsf", {}, {"model": "nsf"}, "zuko", "zuko", by_zuko, "pinwheel"),
         Contest("maf", {}, {"model": "maf"}, "zuko", "zuko", by_zuko, "pinwheel"),
-        Contest("vae", {"dim": 2} | NETWORKS, {}, "pythae", "pythae", by_pythae, "curved"),
+        Contest("vae", {"dim": 2} | hidden(128, 128), {}, "pythae", "pythae", by_pythae, "curved"),
     )
 }
 

@@ -29,14 +29,19 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that a misspelt one is likely to mean, if there is one."""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.5)), None)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A did-you-mean for a misspelt word: the nearest known one and the list of what is legal."""
     names = sorted(set(known))
     if not names:
         return "nothing is legal here"
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = closest(word, names)
     listed = ", ".join(names[:30]) + (", ..." if len(names) > 30 else "")
-    return f"did you mean {close[0]!r}? legal: {listed}" if close else f"legal: {listed}"
+    return f"did you mean {close!r}? legal: {listed}" if close else f"legal: {listed}"
 
 
 def line_of(error: BaseException) -> str:

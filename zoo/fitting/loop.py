@@ -18,7 +18,7 @@ from zoo.fitting.forensics import NonFiniteError, explain
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Source
 from zoo.fitting.step import Step
-from zoo.objectives.elbo import elbo_of_rows
+from zoo.objectives.elbo import elbo_of_rows, on_holes
 from zoo.objectives.turn import Turn
 from zoo.rows.rows import Rows
 from zoo.scope import scope
@@ -101,9 +101,9 @@ def fit(
                     parameter.requires_grad_(False)
                 batches = shared(source or InMemory(train), settings.seed)
                 turns = list(model.objective.turns(model))
-                _Loop(model, train, batches, validation, settings, deadline, progress, started, fitted, turns).run()
-                if getattr(model.objective, "holes", 0.0):
-                    _fit_to_holes(model, train, batches, validation, settings, deadline, fitted)
+                loop = _Loop(model, train, batches, validation, settings, deadline, progress, started, fitted, turns)
+                loop.run()
+                loop.run_on_holes()
             finally:
                 for parameter in frozen:
                     parameter.requires_grad_(True)
@@ -111,29 +111,6 @@ def fit(
         model.eval()
         fitted.seconds = time.perf_counter() - started
         return fitted
-
-
-def _fit_to_holes(
-    model: Model,
-    train: Rows,
-    batches: Source,
-    validation: Rows | None,
-    settings: FitSettings,
-    deadline: float | None,
-    fitted: Fitted,
-) -> None:
-    """The guide alone, on rows with holes and without, and what goes wrong leaves it as it was."""
-    if deadline is not None and told(time.perf_counter() > deadline):
-        return
-    planned = settings.epochs * math.ceil(batches.n / settings.batch) if settings.epochs else settings.steps
-    steps = math.ceil(model.objective.holes * planned)
-    own = settings.model_copy(update={"steps": steps, "epochs": None, "patience": 0, "average": 0.0})
-    turns = list(model.objective.turns_on_holes(model))
-    try:
-        half = None if validation is None else validation.thinned(0.5)
-        _Loop(model, train, batches, half, own, deadline, None, time.perf_counter(), Fitted(), turns).run()
-    except NonFiniteError as error:
-        fitted.notes.append(f"the guide was not fitted to rows with missing cells: {error.message}")
 
 
 class _Loop:
@@ -183,6 +160,21 @@ class _Loop:
         self.fitted.tier = ", ".join(dict.fromkeys(move.tier for move in self.steps))
         self.fitted.why = "; ".join(dict.fromkeys(move.why for move in self.steps if move.why))
         self._note()
+
+    def run_on_holes(self) -> None:
+        """The guide alone, on rows with holes and without, where the objective asks for it and there is time left; what
+        goes wrong leaves it as it was."""
+        share = getattr(self.model.objective, "holes", 0.0)
+        if not share or (self.deadline is not None and told(time.perf_counter() > self.deadline)):
+            return
+        steps = math.ceil(share * self.planned)
+        own = self.settings.model_copy(update={"steps": steps, "epochs": None, "patience": 0, "average": 0.0})
+        turns, now = [on_holes(self.model)], time.perf_counter()
+        try:
+            half = None if self.validation is None else self.validation.thinned(0.5)
+            _Loop(self.model, self.train, self.source, half, own, self.deadline, None, now, Fitted(), turns).run()
+        except NonFiniteError as error:
+            self.fitted.notes.append(f"the guide was not fitted to rows with missing cells: {error.message}")
 
     def _take_steps(self) -> None:
         losses: list[Tensor] = []

@@ -84,9 +84,6 @@ class Elbo(nn.Module):
             begin=lambda rows: model.program.prior.settle(posterior_draws(model, rows)),
         )
 
-    def turns_on_holes(self, model: Model) -> Iterator[Turn]:
-        yield on_holes(self, model)
-
     def loss(self, model: Model, rows: Rows) -> Tensor:
         """Mean of the rows' negative bounds plus the N-th part of the globals' divergence; a scalar."""
         w = log_weights(model.program, model.guide, rows, self.particles)
@@ -148,9 +145,6 @@ class Iwae(nn.Module):
     def turns(self, model: Model) -> Iterator[Turn]:
         yield Turn(list(model.fitted_parameters()), lambda rows: self.loss(model, rows))
 
-    def turns_on_holes(self, model: Model) -> Iterator[Turn]:
-        yield on_holes(self, model)
-
     def loss(self, model: Model, rows: Rows) -> Tensor:
         w = log_weights(model.program, model.guide, rows, self.particles)
         return -((rows.weight * log_mean(w.rows)).sum() / rows.n + w.globals / rows.total)
@@ -160,9 +154,9 @@ class Iwae(nn.Module):
         return log_mean(log_weights(model.program, model.guide, rows, self.particles).rows)
 
 
-def on_holes(objective: Elbo | Iwae, model: Model) -> Turn:
+def on_holes(model: Model) -> Turn:
     """The guide's own turn, on batches in most of whose rows cells are hidden; the objective's schedule is over."""
-    settled = deepcopy(objective)
+    settled = deepcopy(model.objective)
     if isinstance(settled, Elbo):
         settled.progress.fill_(1.0)
     return Turn(model.guide_parameters(), lambda rows: settled.loss(model, rows.thinned(0.8)))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
 
-from zoo.errors import UserError, ZooWarning, nearest
+from zoo.errors import UserError, ZooWarning, closest, nearest
 from zoo.table.cells import EPOCH, Cells, at, infinite, label, labels, level_codes, listed, numeric_values
 from zoo.table.lattice import beside, beside_clock
 from zoo.table.schema import Column, Schema
@@ -77,8 +76,8 @@ def _check_numbers(cells: Cells, column: Column) -> None:
 def cells_of(frame: pd.DataFrame, name: str) -> pd.Series:
     """A column that the model needs."""
     if name not in frame:
-        close = get_close_matches(name, map(str, frame.columns), n=1, cutoff=0.5)
-        remedy = f"did you mean {close[0]!r}? if not, give" if close else "give"
+        close = closest(name, map(str, frame.columns))
+        remedy = f"did you mean {close!r}? if not, give" if close else "give"
         raise UserError(
             f"the table has no column {name!r}, which the model was fitted on",
             f"{remedy} the column, with empty cells where it is not known",
