@@ -168,45 +168,25 @@ class ResidualNetwork(Stack):
 
 
 class Continuous(Flow):
-    """dx/dt = f(x, t; c) from t = 0 to 1 by `steps` steps of Runge and Kutta. Chen et al. 2018; Grathwohl et al. 2019.
+    """dx/dt = f(x, t; c) from t = 0 to 1 by `steps` steps of Euler's. Chen et al. 2018; Grathwohl et al. 2019.
 
-    The Jacobian is that of the steps themselves, carried along, and f bends so little in the time of one that each is
-    one-to-one: the number is that of the map as computed, without an error of integration.
+    The Jacobian is that of the steps themselves, carried along, and f bends too little in the time of one for it not to
+    be one-to-one: the number is that of the map as computed, without an error of integration. At equal cost short steps
+    of the first order may bend six times as much as long ones of the fourth.
     """
 
-    def __init__(self, features: int, context: int, steps: Count = 6, hidden: Widths = (64, 64)):
+    def __init__(self, features: int, context: int, steps: Count = 24, hidden: Widths = (64, 64)):
         super().__init__(features, context)
         self.steps = steps
-        # a step multiplies distances by no more than exp(0.65) < 2
-        self.network = Gentle(features, context + 2, hidden, lipschitz=0.65 * steps)
+        self.network = Gentle(features, context + 2, hidden, lipschitz=0.97 * steps)
 
     def forward(self, c: Tensor | None = None) -> Transform:
         held = self.network.held()
 
-        def field(x: Tensor, along: Tensor | None, time: float) -> tuple[Tensor, Tensor | None]:
+        def moved(time: float, x: Tensor, along: Tensor | None) -> tuple[Tensor, Tensor | None]:
             clock = torch.cat([x.new_full((len(x), 1), t) for t in (time, 1 - time)], 1)
             known = clock if c is None or not c.shape[-1] else torch.cat([clock, c.to(x.dtype)], -1)
-            out: tuple[Tensor, Tensor | None] = self.network(held, x, known, along)
-            return out
+            out, turned = self.network(held, x, known, along)
+            return out / self.steps, None if turned is None else turned / self.steps
 
-        return Composed([Step(partial(_runge_kutta, field, i / self.steps, 1 / self.steps)) for i in range(self.steps)])
-
-
-def _runge_kutta(
-    field: Callable[[Tensor, Tensor | None, float], tuple[Tensor, Tensor | None]],
-    begin: float,
-    length: float,
-    x: Tensor,
-    along: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """How far one step of the fourth order moves x, and the same of its derivative along `along`."""
-    moved: Tensor | float = 0.0
-    turned: Tensor | float = 0.0
-    k, dk = torch.zeros_like(x), None if along is None else torch.zeros_like(along)
-    for ahead, weight in ((0.0, 1 / 6), (0.5, 1 / 3), (0.5, 1 / 3), (1.0, 1 / 6)):
-        there = None if along is None or dk is None else along + ahead * length * dk
-        k, dk = field(x + ahead * length * k, there, begin + ahead * length)
-        moved = moved + weight * length * k
-        turned = turned if dk is None else turned + weight * length * dk
-    assert isinstance(moved, Tensor)
-    return moved, turned if isinstance(turned, Tensor) else None
+        return Composed([Step(partial(moved, i / self.steps)) for i in range(self.steps)])
