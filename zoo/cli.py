@@ -52,6 +52,7 @@ from zoo.options import (
     Weight,
     as_of,
     assignments,
+    loaded,
     opened,
 )
 from zoo.table.files import name_of
@@ -541,13 +542,12 @@ def sample(
     seed: Seed = 0, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
 ) -> None:  # fmt: skip
     """Rows drawn from the fitted density, in the table's units."""
-    from zoo.estimator import Estimator
     from zoo.table.restore import as_whole
     from zoo.table.writer import check_target
 
     check_target(output)
     values = assignments(given)
-    estimator = Estimator.load(run, models_file)
+    estimator = loaded(run, models_file)
     fixed = values or None
     if rows > MOST_AT_ONCE and output is not None and str(output) != "-":
         from zoo.streaming import samples

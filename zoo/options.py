@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo.errors import UserError
+from zoo.terminal import note
 
 TableArg = Annotated[
     str,
@@ -163,13 +164,23 @@ def opened(
     columns: Path | None, sep: str | None, query: str | None,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """The estimator of a run, and the table: in memory, or as the stream that it is read from part by part."""
-    from zoo.estimator import Estimator
     from zoo.table.writer import check_target
 
     check_target(output)
-    estimator = Estimator.load(run, models_file)
+    estimator = loaded(run, models_file)
     reading = Reading(missing=missing, header=header, columns=columns, sep=sep, query=query)
     return estimator, *as_of(estimator, table, reading)
+
+
+def loaded(run: Path, models_file: str | None) -> Any:
+    """The estimator of a run; which of a comparison's models that is, is told."""
+    from zoo.estimator import Estimator
+    from zoo.run import best_model
+
+    estimator, folder = Estimator.load(run, models_file), best_model(run)
+    if folder != Path(run):
+        note(f"of the models in {run} this is {folder.name}, the first of its ranking; for another, name its folder")
+    return estimator
 
 
 def as_of(estimator: Any, table: str, reading: Reading) -> tuple[Any, Any]:
