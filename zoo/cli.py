@@ -78,6 +78,7 @@ from zoo.terminal import (
     sentence,
     show_warning,
     tell_fitted,
+    tell_patterns,
     usage,
     write,
 )
@@ -456,6 +457,7 @@ def score(
         what = f"{empty.sum()} of {len(frame)} rows have no cell that is seen (first: row {empty.idxmax()})"
         warnings.warn(f"{what}: their log-likelihood is 0, and counts in the mean", ZooWarning, stacklevel=1)
     tell_fitted(estimator, frame)
+    tell_patterns(estimator, frame)
     if json_:
         return print_json(scores.to_json())
     say(sentence(scores.to_json()))

@@ -438,9 +438,15 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     @able("embed")
     def traverse(self, X: Any, latent: int = 0, values: Sequence[float] = (-3, -2, -1, 0, 1, 2, 3)) -> pd.DataFrame:
-        """The typical rows as one coordinate of the first row's latents, counted from 0, takes these values."""
+        """The typical rows as one coordinate of a row's latents, counted from 0, takes these values."""
         rows = self._rows(X)
-        z = self._only_z(rows)[:1].repeat(len(values), 1)
+        if rows.n != 1:
+            raise UserError(f"traverse moves one row, got {rows.n}", "give one, as table.head(1)")
+        if not np.isfinite(list(values)).all():
+            raise UserError(
+                f"values = {list(values)} are not all numbers", "leave them out, or give some within 3 of 0"
+            )
+        z = self._only_z(rows).repeat(len(values), 1)
         z[:, whole(latent, "latent", 0, z.shape[1])] = torch.tensor(list(values), dtype=z.dtype, device=z.device)
         return self._typical(z, rows)
 

@@ -141,8 +141,12 @@ class Model(nn.Module):
     @property
     def pattern_wise(self) -> bool:
         """True where rows with missing cells get a density for each pattern, not the marginal of one joint."""
-        chained = any(isinstance(density, Chain | Joint) for density in self.sites.observed.values())
-        return chained or getattr(self.program, "pattern_wise", False)
+        return self.chained or getattr(self.program, "pattern_wise", False)
+
+    @property
+    def chained(self) -> bool:
+        """Whether the program observes columns one given those before it, and leaves out those that are missing."""
+        return any(isinstance(density, Chain | Joint) for density in self.sites.observed.values())
 
     @property
     def direct(self) -> bool:

@@ -89,6 +89,15 @@ def tell_fitted(estimator: Any, frame: Any) -> None:
         note(f"{estimator.model} was fitted to {seen} of these {len(frame)} rows, and looks better on them than it is")
 
 
+def tell_patterns(estimator: Any, frame: Any) -> None:
+    """Say that numbers of rows with missing cells are of a density for each pattern of them, where they are."""
+    if estimator.model_.pattern_wise:
+        gaps = int(frame[[c.name for c in estimator.schema_.modelled]].isna().any(axis=1).sum())
+        if gaps:
+            what = f"{gaps} of {len(frame)} rows have missing cells"
+            note(f"{what}: {estimator.model} has a density for each pattern of them, not the marginal of one joint")
+
+
 def note_missingness(schema: Any) -> None:
     """Say which columns have missing cells, most first, and what is assumed of them; nothing where there are none."""
     gaps = sorted((c for c in schema.modelled if c.missing), key=lambda c: -c.missing)

@@ -7,17 +7,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyro.poutine as poutine
 import torch
+from scipy.special import logsumexp
+from torch import Tensor
 
-from zoo.evaluate.likelihood import score
-from zoo.evaluate.posterior import sample
+from zoo.evaluate.likelihood import PARTICLES, ROW_PARTICLES, score
+from zoo.evaluate.posterior import by_chunks, sample
+from zoo.rows.chain import Chain
 from zoo.rows.rows import Rows
+from zoo.sites import samples
 
 if TYPE_CHECKING:
     from zoo.model import Model
     from zoo.table.schema import Column
 
 DRAWS = 2000
+MOST_LEVELS = 200
+"""Of a column that are summed over one by one."""
 
 
 def tail_probability(
@@ -43,16 +50,49 @@ def surprise(model: Model, rows: Rows, seed: int = 0, particles: int | None = No
     Where both numbers are bounds their difference is unsure by both errors; it is never below what a mass of one gives.
     """
     assert rows.cells is not None
-    least = [_least(column) for column in model.schema.modelled]
     whole = score(model, rows, particles, seed).log_likelihood
     out = np.zeros((rows.n, rows.cells.seen.shape[1]))
-    for j in range(out.shape[1]):
+    for j, column in enumerate(model.schema.modelled):
         there = rows.cells.seen[:, j].cpu().numpy()
-        seen = rows.cells.seen.clone()
-        seen[:, j] = False
-        hidden = replace(rows, cells=rows.cells._replace(seen=seen), complete=False)
-        others = score(model, hidden, particles, seed).log_likelihood
-        out[there, j] = (others - whole)[there].clip(least[j])
+        out[there, j] = (_without(model, rows, j, particles, seed) - whole)[there].clip(_least(column))
+    return out
+
+
+def _without(model: Model, rows: Rows, j: int, particles: int | None, seed: int) -> np.ndarray:
+    """Log-density (n,) of the rows without column j: of the joint too where the model has a density for each pattern of
+    missing cells, since the two densities of a ratio must be of one."""
+    assert rows.cells is not None
+    column, cells = model.schema.modelled[j], rows.cells
+    if model.chained and not column.is_number and column.n_logits <= MOST_LEVELS:
+        levels = [cells._replace(x=_with(cells.x, j, v), seen=_with(cells.seen, j, True)) for v in _codes(column)]
+        each = [score(model, replace(rows, cells=one), particles, seed).log_likelihood for one in levels]
+        return np.asarray(logsumexp(each, axis=0))
+    if _is_chain(model):
+        draws = particles or PARTICLES
+
+        def summed(part: Rows) -> Tensor:
+            assert part.cells is not None
+            chain = samples(poutine.trace(model.program).get_trace(part))["x"]["fn"]
+            return chain.without(part.cells.x, part.cells.seen, j, draws)
+
+        return by_chunks(summed, rows, seed, max(1, ROW_PARTICLES // draws), model.program).cpu().numpy()
+    hidden = replace(rows, cells=cells._replace(seen=_with(cells.seen, j, False)), complete=False)
+    return score(model, hidden, particles, seed).log_likelihood
+
+
+def _is_chain(model: Model) -> bool:
+    return isinstance(model.sites.observed.get("x"), Chain) and not model.sites.latents
+
+
+def _codes(column: Column) -> range:
+    """Of every level, the one never seen too where a column has it."""
+    return range(max(2, column.n_logits))
+
+
+def _with(cells: Tensor, j: int, value: float) -> Tensor:
+    """The cells (n, D) with this value in column j."""
+    out = cells.clone()
+    out[:, j] = value
     return out
 
 

@@ -67,7 +67,8 @@ class Dense(TorchDistribution):
         unit = torch.where(seen, self.cells.unit, 0.0).sum(-1)
         if self.closed:
             return masked_log_prob(self.base, self._inside(self.cells), seen) + unit
-        return self.proposed(seen)[1] + unit
+        # numbers of which none is there integrate to one, whatever the draws say
+        return torch.where(seen.any(-1), self.proposed(seen)[1], 0.0) + unit
 
     def proposed(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Points (n, Dn) of the cells, those not `seen` drawn from the proposal, and their log-density over the
