@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import zoo
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
+from zoo.rows.importance import effective
 from zoo.table.split import split
 
 QUICK = {"components": 2, "restarts": 1, "fit.steps": 5}
@@ -477,3 +479,38 @@ def test_scores_without_the_weight_say_so(continuous: pd.DataFrame) -> None:
     model = quick(weight="w").fit(continuous.assign(w=1.0))
     with pytest.warns(ZooWarning, match="no column 'w', the weight"):
         model.score(continuous)
+
+
+# ------------------------------------------------------------------------------------------------------- importance
+
+
+def test_weights_are_worth_their_effective_size() -> None:
+    """Alike: all of them; one above all: one; three to one: (3 + 1)^2 / (9 + 1)."""
+    log_w = torch.tensor([[0.0, 0.0, math.log(3)], [0.0, -math.inf, 0.0]])
+    assert effective(log_w).tolist() == pytest.approx([2.0, 1.0, 1.6])
+
+
+def test_draws_say_what_they_are_worth(complete_mixed: pd.DataFrame, continuous: pd.DataFrame) -> None:
+    """Exact ones have no weights behind them; of a chain's, a missing last column is weighed by nothing that follows,
+    a missing first one by all the others; rows with nothing missing are left out."""
+    holes = continuous.head(20).copy()
+    holes.iloc[:5, 0] = np.nan
+    gaussian = Estimator("gaussian", device="cpu", kinds={"*": "continuous"}).fit(continuous)
+    _, sizes = gaussian.impute(holes, effective=True)
+    assert np.isinf(sizes).all()
+    chain = Estimator("chain", settings={"fit.steps": 60}, device="cpu").fit(complete_mixed)
+    order = chain.model_.sites.observed["x"].order
+    names = [chain.schema_.modelled[j].name for j in order]
+    holes = complete_mixed.head(6).copy().set_axis([*"uvwxyz"])
+    holes.loc["u", names[-1]] = holes.loc["v", names[0]] = np.nan
+    filled, spread, sizes = chain.impute(holes, particles=50, spread=True, effective=True)
+    assert filled.notna().all(axis=None)
+    assert spread.notna().to_numpy().sum() == 2
+    assert sizes.index.equals(holes.index)
+    assert sizes["u"] == pytest.approx(100)  # the draws that a best guess is made of
+    assert 1 <= sizes["v"] < 99
+    assert np.isinf(sizes["w":]).all()
+    drawn, sizes = chain.sample(7, given={names[-1]: complete_mixed[names[-1]].iloc[0]}, effective=True)
+    assert len(drawn) == len(sizes) == 7
+    assert np.isfinite(sizes).all()
+    assert np.isinf(chain.sample(3, effective=True)[1]).all()

@@ -461,7 +461,7 @@ def test_particles_of_a_chain_follow_the_conditional(build):
     seen = np.array([False, True, False, False, True, True, False, True])
     value, there = torch.tensor(np.where(seen, y, 0.0)).expand(n, d), torch.tensor(seen).expand(n, d)
     with scope(0):
-        drawn = Chain(conditionals, rows).completions(value, there, 1, 100)[0].numpy()
+        drawn = Chain(conditionals, rows).completions(value, there, 1, 100)[0][0].numpy()
     assert (drawn[:, seen] == y[seen]).all()
     gain = covariance[np.ix_(~seen, seen)] @ np.linalg.inv(covariance[np.ix_(seen, seen)])
     mean, left = gain @ y[seen], covariance[np.ix_(~seen, ~seen)] - gain @ covariance[np.ix_(seen, ~seen)]

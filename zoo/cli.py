@@ -69,6 +69,7 @@ from zoo.terminal import (
     note,
     note_filled,
     note_missingness,
+    note_worth,
     print_difference,
     print_json,
     print_quality,
@@ -559,7 +560,9 @@ def sample(
         return (
             print_json({"rows": written, "output": str(output)}) if json_ else note(f"wrote {output}: {written} rows")
         )
-    give(as_whole(estimator.sample(rows, seed, fixed, truncation), estimator.schema_), output, json_)
+    drawn, sizes = estimator.sample(rows, seed, fixed, truncation, effective=True)
+    note_worth(sizes)
+    give(as_whole(drawn, estimator.schema_), output, json_)
 
 
 @app.command()
@@ -618,13 +621,14 @@ def impute(
             )
         return _by_parts(stream, lambda part: estimator.impute(part, calibrate=calibrate), output, json_)
     if draws is None:
-        completed = estimator.impute(frame, calibrate=calibrate)
+        completed, sizes = estimator.impute(frame, calibrate=calibrate, effective=True)
         note_filled(frame, completed)
     else:
-        many = estimator.impute(frame, draws=draws, calibrate=calibrate)
+        many, sizes = estimator.impute(frame, draws=draws, calibrate=calibrate, effective=True)
         if "draw" in frame:
             raise UserError("the table has a column 'draw', which --draws would write over", "rename that column")
         completed = pd.concat([f.assign(draw=i) for i, f in enumerate(many)], ignore_index=True)
+    note_worth(sizes)
     give(as_whole(completed, estimator.schema_), output, json_)
 
 

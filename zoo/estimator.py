@@ -463,8 +463,13 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     @able("sample")
     def sample(
-        self, n_samples: int = 1, seed: int | None = None, given: Any = None, truncation: float | None = None
-    ) -> pd.DataFrame:
+        self,
+        n_samples: int = 1,
+        seed: int | None = None,
+        given: Any = None,
+        truncation: float | None = None,
+        effective: bool = False,
+    ) -> Any:
         """Rows drawn from the fitted density, in the table's units and dtypes.
 
         given: a table of values to draw at, or values by name, cycled over the draws. Columns that the model is
@@ -476,6 +481,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         """
         model, n = self._fitted, whole(n_samples, "n_samples")
         seed = self.seed if seed is None else seed_in(seed)
+        worth = torch.full((n,), torch.inf)
         if not self.schema_.given_columns and given is None:
             drawn = model.codec.decode(posterior.sample(model, n, None, seed, truncation))
         else:
@@ -484,10 +490,14 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             known = rows.cells is not None and bool(rows.cells.seen.any())
             if known and truncation is not None:
                 raise UserError("truncation is of draws of whole rows, and some columns are given", "leave one out")
-            draw = posterior.sample
-            x = posterior.complete(model, rows, 1, seed)[0] if known else draw(model, n, rows, seed, truncation)
+            if known:
+                (x,), worth = posterior.completed(model, rows, 1, seed)
+            else:
+                x = posterior.sample(model, n, rows, seed, truncation)
             drawn = with_given(model.codec.decode(x), at, self.schema_)
-        return self._origin.restore(drawn) if self._origin else drawn
+        drawn = self._origin.restore(drawn) if self._origin else drawn
+        sizes = _sizes(worth, pd.RangeIndex(n))
+        return (drawn, sizes) if effective else drawn
 
     def _rows_at(self, frame: pd.DataFrame) -> Rows:
         """Rows of which only these columns are there."""
@@ -513,7 +523,13 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
 
     @able("impute")
     def impute(
-        self, X: Any, draws: int | None = None, particles: int = 100, spread: bool = False, calibrate: bool = False
+        self,
+        X: Any,
+        draws: int | None = None,
+        particles: int = 100,
+        spread: bool = False,
+        calibrate: bool = False,
+        effective: bool = False,
     ) -> Any:
         """The table with its missing cells filled in; index, columns and dtypes stay.
 
@@ -524,6 +540,9 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         calibrate: numbers are drawn at the ranks at which known cells of this table, hidden for the purpose, lie among
         draws of them, so that a model whose shapes are wrong draws neither too wide nor too narrow; takes six times as
         long.
+        effective: also how many draws the importance weights behind each row's are worth, a series, last; inf where
+        nothing is missing, or draws are exact. A few mean that draws of the row repeat one another: more `particles`
+        help.
         """
         draws, particles = None if draws is None else whole(draws, "draws"), whole(particles, "particles")
         frame = self._read(X)
@@ -538,10 +557,18 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             return out.set_axis(X.columns, axis=1) if isinstance(X, pd.DataFrame) else out
 
         if draws is not None:
-            draw = calibrated if calibrate else posterior.complete
-            return [fill(one) for one in draw(self._fitted, rows, draws, self.seed, particles)]
-        guess = best_guess(self._fitted, rows, self.seed, particles, calibrate)
-        return (fill(guess.x), self._spread(frame, rows, guess.spread)) if spread else fill(guess.x)
+            draw = calibrated if calibrate else posterior.completed
+            many, worth = draw(self._fitted, rows, draws, self.seed, particles)
+            out: list[Any] = [[fill(one) for one in many]]
+        else:
+            guess = best_guess(self._fitted, rows, self.seed, particles, calibrate)
+            worth, out = guess.effective, [fill(guess.x)]
+            if spread:
+                out.append(self._spread(frame, rows, guess.spread))
+        sizes = _sizes(worth, frame.index)
+        if effective:
+            out.append(sizes)
+        return out[0] if len(out) == 1 else tuple(out)
 
     def _spread(self, frame: pd.DataFrame, rows: Rows, spread: torch.Tensor) -> pd.DataFrame:
         assert rows.cells is not None
@@ -653,6 +680,11 @@ def _source(stream: Stream, seed: int, model: Model) -> Streamed:
             yield rows
 
     return Streamed(len(stream), parts)
+
+
+def _sizes(worth: torch.Tensor, index: pd.Index) -> pd.Series:
+    """Draws that those of each row are worth, by row."""
+    return pd.Series(worth.double().cpu().numpy(), index, name="effective_size")
 
 
 def _weighted(frame: pd.DataFrame, weight: Any) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from zoo.launch import first, rank
 WIDE = 160  # characters of a line of a table printed into a file or a pipe
 INTERRUPTED = 130  # the exit code of Ctrl-C
 MOST_GAPS = 8
+FEW = 5.0  # draws of a row that are worth fewer are hardly more than one
 LONG = 60  # seconds of a fit that are announced where no progress bar is seen
 EVERY = 30  # seconds after which it is then told how far a fit has come
 MOST_ACROSS = 12  # columns of a table of cluster profiles
@@ -111,6 +112,16 @@ def note_filled(frame: Any, completed: Any) -> None:
     filled = count[count > 0].sort_values(ascending=False, kind="stable")
     where = _columns([f"{name} {cells:,}" for name, cells in filled.items()])
     note(f"filled {count.sum():,} cells: {where}" if len(filled) else "filled no cell")
+
+
+def note_worth(sizes: Any) -> None:
+    """Say what the draws of rows are worth that were taken by importance, and where least; nothing of exact draws."""
+    weighed = sizes[sizes < math.inf]
+    if len(weighed):
+        least = f"{weighed.min():.3g} in row {weighed.idxmin()}"
+        few = f"; below {FEW:g}, in {(weighed < FEW).mean():.0%}, they repeat one another" * bool((weighed < FEW).any())
+        what = f"drawn by importance: {count_of(len(weighed), 'row')}, whose proposals are worth"
+        note(f"{what} {weighed.median():.3g} draws in the median row and {least}{few}")
 
 
 def _columns(words: list[str]) -> str:

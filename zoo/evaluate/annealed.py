@@ -23,7 +23,7 @@ from torch import Tensor
 
 from zoo.errors import UserError, line_of
 from zoo.log_weights import log_mean, log_weights
-from zoo.rows.chain import effective
+from zoo.rows.importance import effective
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 from zoo.sites import drawn_cells, samples

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from zoo.evaluate.posterior import complete
+from zoo.evaluate.posterior import Completed, complete, completed
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 
@@ -33,15 +33,15 @@ POOL = 100
 """Draws of a cell that a draw is taken from, at least."""
 
 
-def calibrated(model: Model, rows: Rows, draws: int, seed: int = 0, particles: int = POOL) -> Tensor:
-    """Draws of each row given its seen cells (draws, n, D), as `complete` gives them, their numbers calibrated."""
-    drawn = complete(model, rows, max(draws, POOL), seed, particles)
+def calibrated(model: Model, rows: Rows, draws: int, seed: int = 0, particles: int = POOL) -> Completed:
+    """Draws of each row given its seen cells, as `completed` gives them, their numbers calibrated."""
+    drawn, worth = completed(model, rows, max(draws, POOL), seed, particles)
     known = ranks(model, rows, seed + 1, particles)
     with torch.no_grad(), scope(seed + 2):
         for j, of_column in enumerate(known):
             missing = (~_seen(rows)[:, j]).nonzero()[:, 0]
             drawn[:, missing, j] = _moved(drawn[:, missing, j], of_column)
-    return drawn[:draws]
+    return Completed(drawn[:draws], worth)
 
 
 def ranks(model: Model, rows: Rows, seed: int = 0, particles: int = POOL) -> list[Tensor]:

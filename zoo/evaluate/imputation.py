@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.evaluate.calibration import calibrated
-from zoo.evaluate.posterior import CHUNK, by_chunks, complete, finite
+from zoo.evaluate.posterior import CHUNK, by_chunks, completed, finite
 from zoo.log_weights import LogWeights, log_weights
 from zoo.rows.columns import ColumnDensity
 from zoo.rows.rows import Rows
@@ -24,10 +24,11 @@ DRAWS = 100
 
 class Imputed(NamedTuple):
     """x (n, D): rows in codec units, every cell filled. spread (n, D): the standard deviation of a number in the
-    table's units, the probability of a level."""
+    table's units, the probability of a level. effective (n,): as `Completed` has it."""
 
     x: Tensor
     spread: Tensor
+    effective: Tensor
 
 
 def best_guess(model: Model, rows: Rows, seed: int = 0, particles: int = 100, calibrate: bool = False) -> Imputed:
@@ -35,7 +36,7 @@ def best_guess(model: Model, rows: Rows, seed: int = 0, particles: int = 100, ca
     column their mean on the circle, and the spread from there the shorter way round); each missing level as the most
     probable one, its probability in closed form given the latents where there is one."""
     n = len(rows.schema.numeric)
-    drawn = (calibrated if calibrate else complete)(model, rows, DRAWS, seed, particles)
+    drawn, worth = (calibrated if calibrate else completed)(model, rows, DRAWS, seed, particles)
     values = torch.stack([model.codec.inverse(one[:, :n]) for one in drawn])
     values = torch.minimum(torch.maximum(values, model.codec.shown[0]), model.codec.shown[1])
     codes, probability = _most_frequent(drawn[:, :, n:])
@@ -46,7 +47,7 @@ def best_guess(model: Model, rows: Rows, seed: int = 0, particles: int = 100, ca
     x = torch.cat([model.codec.forward(mean), codes], -1)
     assert rows.cells is not None
     spread = torch.cat([deviation, probability], -1)
-    return Imputed(torch.where(rows.cells.seen, rows.cells.x, x), spread)
+    return Imputed(torch.where(rows.cells.seen, rows.cells.x, x), spread, worth)
 
 
 def _moments(values: Tensor, codec: Codec) -> tuple[Tensor, Tensor]:

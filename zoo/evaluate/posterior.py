@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyro.poutine as poutine
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from zoo.errors import UserError
 from zoo.evaluate.fixed import views
 from zoo.log_weights import LogWeights, log_mean, log_weights, parts_of
+from zoo.rows.importance import effective, not_weighed
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 from zoo.sites import drawn_cells, samples, with_atoms
@@ -150,12 +151,25 @@ def _draws(view: Any, blank: Rows) -> Tensor:
     return x
 
 
+class Completed(NamedTuple):
+    """x (draws, n, D): draws of rows, codec units. effective (n,): draws that the importance weights behind those of a
+    row are worth, where that is least on the way; without end where nothing was weighed."""
+
+    x: Tensor
+    effective: Tensor
+
+
 def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles: int = PARTICLES) -> Tensor:
     """Draws of each row given its seen cells (draws, n, D), codec units: seen cells as they are.
 
     The latents are drawn from their posterior (by importance where it is not exact), then the missing cells given
     them.
     """
+    return completed(model, rows, draws, seed, particles).x
+
+
+def completed(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles: int = PARTICLES) -> Completed:
+    """The same, and what the draws are worth."""
     if hasattr(model.program, "complete"):
 
         def filled(part: Rows) -> Tensor:
@@ -163,55 +177,65 @@ def complete(model: Model, rows: Rows, draws: int = 1, seed: int = 0, particles:
             drawn = torch.stack([model.codec.snap(one) for one in model.program.complete(part, draws)])
             return torch.where(part.cells.seen, part.cells.x, drawn).transpose(0, 1)
 
-        return by_chunks(filled, rows, seed, max(1, CHUNK // draws)).transpose(0, 1)
+        x = by_chunks(filled, rows, seed, max(1, CHUNK // draws))
+        return Completed(x.transpose(0, 1), not_weighed(x))
     if model.sites.globals:
         return _resampled(views(model, draws), rows, draws, seed, particles)
     weighed = model.sites.continuous or model.pattern_wise or model.bound(rows.complete) != "exact"
     k = particles if weighed else 1
 
-    def one(part: Rows) -> Tensor:
+    def one(part: Rows) -> tuple[Tensor, Tensor]:
         if not model.sites.latents:
             return _complete_from(model, part, model.program, draws, particles)
         w = log_weights(model.program, model.guide, part, k)
         program = poutine.condition(model.program, data=_drawn_latents(model, part, w, draws))
-        many = _complete_from(model, part.repeat(draws), program, 1, particles)
-        return many.reshape(draws, part.n, -1).transpose(0, 1)
+        many, worth = _complete_from(model, part.repeat(draws), program, 1, particles)
+        worth = worth.reshape(draws, part.n).mean(0)
+        if k > 1:
+            worth = torch.minimum(worth, effective(w.rows))
+        return many.reshape(draws, part.n, -1).transpose(0, 1), worth
 
-    return by_chunks(one, rows, seed, max(1, CHUNK // max(k, draws)), model.program).transpose(0, 1)
+    x, worth = by_chunks(one, rows, seed, max(1, CHUNK // max(k, draws)), model.program)
+    assert rows.cells is not None
+    return Completed(x.transpose(0, 1), worth.masked_fill(rows.cells.seen.all(1), torch.inf))
 
 
-def _resampled(every: list[Any], rows: Rows, draws: int, seed: int, particles: int) -> Tensor:
+def _resampled(every: list[Any], rows: Rows, draws: int, seed: int, particles: int) -> Completed:
     """Completions of each row under draws of the global latents, chosen by the density of the row that they give."""
     if len(every) == 1:
-        return complete(every[0], rows, draws, seed, particles)
-    drawn = torch.cat([complete(view, rows, 1, seed + i, particles) for i, view in enumerate(every)])
+        return completed(every[0], rows, draws, seed, particles)
+    each = [completed(view, rows, 1, seed + i, particles) for i, view in enumerate(every)]
     with torch.no_grad(), scope(seed):
         log = finite(view_weights(every, rows, seed))
         pick = torch.distributions.Categorical(logits=log.T).sample(torch.Size([draws]))
-    return drawn[pick, torch.arange(rows.n, device=pick.device)]
+    drawn, inside = torch.cat([one.x for one in each]), torch.stack([one.effective for one in each]).mean(0)
+    assert rows.cells is not None
+    worth = torch.minimum(effective(log), inside).masked_fill(rows.cells.seen.all(1), torch.inf)
+    return Completed(drawn[pick, torch.arange(rows.n, device=pick.device)], worth)
 
 
-def _complete_from(model: Model, rows: Rows, program: Any, draws: int, particles: int) -> Tensor:
-    """Draws of rows (n, draws, D) whose latents are known to `program`, or not there."""
+def _complete_from(model: Model, rows: Rows, program: Any, draws: int, particles: int) -> tuple[Tensor, Tensor]:
+    """Draws of rows (n, draws, D) whose latents are known to `program`, or not there; and what they are worth (n,)."""
     assert rows.cells is not None
     trace = samples(poutine.trace(program).get_trace(rows))
     cells, n = rows.cells, len(rows.schema.numeric)
-    x = cells.x.expand(draws, *cells.x.shape).clone()
+    x, worth = cells.x.expand(draws, *cells.x.shape).clone(), not_weighed(cells.x)
     for name, span in _spans(n).items():
         if name in trace:
             fn, value, seen = trace[name]["fn"], cells.x[:, span], cells.seen[:, span]
-            x[..., span] = _completions(fn, value, seen, draws, particles).to(x.dtype)
+            drawn, mine = _completions(fn, value, seen, draws, particles)
+            x[..., span], worth = drawn.to(x.dtype), torch.minimum(worth, mine)
     x[..., :n] = torch.stack([with_atoms(trace, one) for one in x[..., :n]])
     snapped = model.codec.snap(x.flatten(0, 1)).reshape(x.shape)
-    return torch.where(cells.seen, cells.x, snapped).transpose(0, 1)
+    return torch.where(cells.seen, cells.x, snapped).transpose(0, 1), worth
 
 
-def _completions(fn: Any, value: Tensor, seen: Tensor, draws: int, particles: int) -> Tensor:
-    """(draws, n, D'): at once where the density knows how, else one after another."""
+def _completions(fn: Any, value: Tensor, seen: Tensor, draws: int, particles: int) -> tuple[Tensor, Tensor]:
+    """(draws, n, D') and what they are worth: at once where the density knows how, else one after another."""
     if hasattr(fn, "completions"):
-        drawn: Tensor = fn.completions(value, seen, draws, particles)
+        drawn: tuple[Tensor, Tensor] = fn.completions(value, seen, draws, particles)
         return drawn
-    return torch.stack([fn.complete(value, seen) for _ in range(draws)])
+    return torch.stack([fn.complete(value, seen) for _ in range(draws)]), not_weighed(value)
 
 
 def _drawn_latents(model: Model, rows: Rows, w: LogWeights, draws: int = 1) -> dict[str, Tensor]:
@@ -246,9 +270,15 @@ def _spans(n_numeric: int) -> dict[str, slice]:
     return {"x": slice(None), "numeric": slice(0, n_numeric), "discrete": slice(n_numeric, None)}
 
 
-def by_chunks(function: Any, rows: Rows, seed: int | None, size: int, program: Any = None) -> Tensor:
-    """`function` of at most `size` rows at a time, those together that the program runs together."""
+def by_chunks(function: Any, rows: Rows, seed: int | None, size: int, program: Any = None) -> Any:
+    """`function` of at most `size` rows at a time, those together that the program runs together: what it returns, a
+    tensor or several, whose first dimension is of rows."""
     parts = parts_of(program, rows)
     with torch.no_grad(), scope(seed):
-        out = torch.cat([function(rows.take(index)) for part in parts for index in part.split(size)])
-    return out if len(parts) == 1 else out[torch.cat(parts).argsort()]
+        each = [function(rows.take(index)) for part in parts for index in part.split(size)]
+
+    def joined(found: Sequence[Tensor]) -> Tensor:
+        out = torch.cat(list(found))
+        return out if len(parts) == 1 else out[torch.cat(parts).argsort()]
+
+    return tuple(map(joined, zip(*each, strict=True))) if isinstance(each[0], tuple) else joined(each)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from zoo.rows.heads import ColumnDensity
+from zoo.rows.importance import effective
 
 if TYPE_CHECKING:
     from zoo.rows.rows import Rows
@@ -79,8 +80,9 @@ class Chain(TorchDistribution):
         """The factors of the columns up to j; those of later ones read nothing of them."""
         return self._density(rows.filled(x, _before(j, self.order, x)))
 
-    def completions(self, value: Tensor, seen: Tensor, draws: int, particles: int) -> Tensor:
-        """`value` (n, D) with its unseen cells drawn given all the seen ones, later columns too: (draws, n, D).
+    def completions(self, value: Tensor, seen: Tensor, draws: int, particles: int) -> tuple[Tensor, Tensor]:
+        """`value` (n, D) with its unseen cells drawn given all the seen ones, later columns too: (draws, n, D); and how
+        many draws the particles were worth (n,) where that was least.
 
         Particles: unseen cells are drawn in order; the factors of the seen ones on the way weigh a row's particles,
         which are drawn again by their weights where few of them carry most. Doucet & Johansen 2009.
@@ -90,6 +92,7 @@ class Chain(TorchDistribution):
         rank = torch.empty(len(self.order), dtype=torch.long, device=x.device)
         rank[self.order] = torch.arange(len(self.order), device=x.device)
         weighed = torch.zeros(n, dtype=torch.long, device=x.device)  # of each row, how many columns its weights know
+        worth = value.new_full((n,), torch.inf)
 
         def weigh(chosen: Tensor, upto: int, density: ColumnDensity) -> None:
             log = density.log_cells(x[:, chosen].flatten(0, 1)).reshape(size, len(chosen), -1)
@@ -112,6 +115,7 @@ class Chain(TorchDistribution):
             part = many.take((copies + lacking).flatten())
             density = self._so_far(j, x[:, lacking].flatten(0, 1), part)
             weigh(lacking, int(rank[j]), density)
+            worth[lacking] = torch.minimum(worth[lacking], effective(log_w[:, lacking]))
             few = lacking[effective(log_w[:, lacking]) < size / 2]
             if len(few):
                 x[:, few] = x[pick(few, size), few]
@@ -123,7 +127,7 @@ class Chain(TorchDistribution):
         chosen = pick(everyone, draws)
         # equal parts come in order: neighbouring rows must not have their particles in step
         shuffled = chosen.gather(0, torch.rand(chosen.shape, device=x.device).argsort(0))
-        return x[shuffled, everyone]
+        return x[shuffled, everyone], torch.minimum(worth, effective(log_w))
 
     def without(self, value: Tensor, seen: Tensor, j: int, draws: int) -> Tensor:
         """Log-density (n,) of the seen cells of `value` (n, D) but those of column j, under the joint of them all.
@@ -138,11 +142,6 @@ class Chain(TorchDistribution):
         log = self._density(many.filled(x, there)).log_cells(x)
         log = torch.where(_only(j, x), 0.0, log).sum(-1).reshape(draws, -1)
         return log.logsumexp(0) - math.log(draws)
-
-
-def effective(log_w: Tensor) -> Tensor:
-    """Particles (n,) that weights (particles, n) are worth."""
-    return 1 / torch.softmax(log_w.nan_to_num(nan=-1e30, neginf=-1e30), 0).square().sum(0)
 
 
 def _only(j: int, like: Tensor) -> Tensor:

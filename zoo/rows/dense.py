@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from zoo.rows.gaussian import completed, marginal_log_prob, proposed, whole_log_prob
+from zoo.rows.importance import effective, not_weighed, resampled
 from zoo.table.codec import Cells, Codec
 
 Elliptical = MultivariateNormal | MultivariateStudentT
@@ -108,19 +109,20 @@ class Dense(TorchDistribution):
 
     def complete(self, value: Tensor, seen: Tensor) -> Tensor:
         """`value` (n, Dn) with its missing cells drawn given the seen ones."""
-        return self.completions(value, seen, 1)[0]
+        return self.completions(value, seen, 1)[0][0]
 
-    def completions(self, value: Tensor, seen: Tensor, draws: int, particles: int = 0) -> Tensor:
+    def completions(self, value: Tensor, seen: Tensor, draws: int, particles: int = 0) -> tuple[Tensor, Tensor]:
         """As many completions of `value` (draws, n, Dn); where there is no closed form, by importance resampling
-        of proposals, at least as many as `particles`."""
+        of proposals, at least as many as `particles`; and how many draws those are worth (n,)."""
         at = self._at(value, seen)
         if self.closed or self.proposal is None:
-            return torch.where(seen, value, complete_gaussian(self.base.expand(self.batch_shape), *at, draws))
+            drawn = complete_gaussian(self.base.expand(self.batch_shape), *at, draws)
+            return torch.where(seen, value, drawn), not_weighed(value)
         many = [self._draw(*at) for _ in range(max(FEWEST_PROPOSALS, particles, draws))]
         log_w = torch.stack([self.base.log_prob(y) - log_q for y, log_q in many])
         pick = resampled(log_w, draws)
         drawn = torch.stack([y for y, _ in many])[pick, torch.arange(len(value), device=value.device)]
-        return torch.where(seen, value, drawn)
+        return torch.where(seen, value, drawn), effective(log_w)
 
     def _at(self, value: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Points and what of them is known: an atom is no point."""
@@ -128,12 +130,6 @@ class Dense(TorchDistribution):
 
 
 FEWEST_PROPOSALS = 64
-
-
-def resampled(log_w: Tensor, draws: int) -> Tensor:
-    """Which of the proposals to take (draws, n), by their log-weights (proposals, n)."""
-    log = log_w.nan_to_num(nan=-1e30, neginf=-1e30)
-    return torch.distributions.Categorical(logits=log.T).sample(torch.Size([draws]))
 
 
 def plain(cells: Cells) -> Tensor:

@@ -18,8 +18,9 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from zoo.rows.dense import FEWEST_PROPOSALS, Dense, resampled
+from zoo.rows.dense import FEWEST_PROPOSALS, Dense
 from zoo.rows.heads import ColumnDensity
+from zoo.rows.importance import effective, resampled
 
 if TYPE_CHECKING:
     from zoo.rows.rows import Rows
@@ -94,8 +95,9 @@ class Joint(TorchDistribution):
                 known[:, j] = True
         return replace(rows, cells=cells._replace(seen=known), complete=False)
 
-    def completions(self, value: Tensor, seen: Tensor, draws: int, particles: int = 0) -> Tensor:
-        """`value` (n, D) with its unseen cells drawn given all the seen ones: (draws, n, D).
+    def completions(self, value: Tensor, seen: Tensor, draws: int, particles: int = 0) -> tuple[Tensor, Tensor]:
+        """`value` (n, D) with its unseen cells drawn given all the seen ones: (draws, n, D); and how many draws the
+        proposals are worth (n,).
 
         Sampling-importance-resampling: levels are drawn in order and numbers from the proposal, weighted by the factors
         of the seen levels and the density of the numbers.
@@ -111,8 +113,9 @@ class Joint(TorchDistribution):
             there = many.cells.seen[:, : len(self.rows.schema.numeric)] & (filled.cells.atom == 0)
             y, log_dense = self.then(filled).proposed(there)
             log_w, x = log_w + log_dense, _with_atoms(filled, y)
-        pick = resampled(log_w.reshape(k, -1), draws)
-        return x.reshape(k, *value.shape)[pick, torch.arange(len(value), device=x.device)]
+        log_w = log_w.reshape(k, -1)
+        pick = resampled(log_w, draws)
+        return x.reshape(k, *value.shape)[pick, torch.arange(len(value), device=x.device)], effective(log_w)
 
     def _log_seen_levels(self, filled: Rows, seen: Tensor) -> Tensor:
         """Log-mass (n,) of the levels and atoms that were seen, given all before them."""
