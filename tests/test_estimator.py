@@ -514,3 +514,17 @@ def test_draws_say_what_they_are_worth(complete_mixed: pd.DataFrame, continuous:
     assert len(drawn) == len(sizes) == 7
     assert np.isfinite(sizes).all()
     assert np.isinf(chain.sample(3, effective=True)[1]).all()
+
+
+def test_values_beyond_those_of_the_fit_are_told(continuous: pd.DataFrame) -> None:
+    names = list(continuous)
+    joint = Estimator("gaussian", device="cpu").fit(continuous)
+    with pytest.warns(ZooWarning, match=f"'{names[0]}' is to be 1e\\+06, far from the rows of the fit"):
+        joint.sample(2, given={names[0]: 1e6})
+    conditional = Estimator("gaussian", device="cpu", given=[names[0]]).fit(continuous)
+    with pytest.warns(ZooWarning, match=f"'{names[0]}' is to be -1e\\+06"):
+        conditional.sample(2, given={names[0]: -1e6})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        joint.sample(2, given={names[0]: continuous[names[0]].iloc[0]})
+        conditional.sample(2, given={names[0]: continuous[names[0]].max()})

@@ -43,7 +43,7 @@ from zoo.table.check import check_parts
 from zoo.table.codec import Codec, Encoded
 from zoo.table.fill import filled
 from zoo.table.frames import has_names
-from zoo.table.given import given_table, warn_unfilled, with_given
+from zoo.table.given import given_table, warn_beyond, warn_unfilled, with_given
 from zoo.table.infer import as_schema, schema_for
 from zoo.table.origin import Origin
 from zoo.table.reader import read_like, read_table
@@ -486,6 +486,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             drawn = model.codec.decode(posterior.sample(model, n, None, seed, truncation))
         else:
             at = given_table(given, self.schema_)
+            warn_beyond(at, model.codec)
             rows = self._rows_at(at.iloc[np.arange(n) % len(at)])
             known = rows.cells is not None and bool(rows.cells.seen.any())
             if known and truncation is not None:

@@ -117,11 +117,12 @@ def note_filled(frame: Any, completed: Any) -> None:
 def note_worth(sizes: Any) -> None:
     """Say what the draws of rows are worth that were taken by importance, and where least; nothing of exact draws."""
     weighed = sizes[sizes < math.inf]
-    if len(weighed):
-        least = f"{weighed.min():.3g} in row {weighed.idxmin()}"
-        few = f"; below {FEW:g}, in {(weighed < FEW).mean():.0%}, they repeat one another" * bool((weighed < FEW).any())
-        what = f"drawn by importance: {count_of(len(weighed), 'row')}, whose proposals are worth"
-        note(f"{what} {weighed.median():.3g} draws in the median row and {least}{few}")
+    if not len(weighed):
+        return
+    where = f" in the median row and {weighed.min():.3g} in row {weighed.idxmin()}" * (len(weighed) > 1)
+    few = f"; below {FEW:g}, in {(weighed < FEW).mean():.0%}, they repeat one another" * bool((weighed < FEW).any())
+    rows = count_of(len(weighed), "row")
+    note(f"drawn by importance: {rows}, whose proposals are worth {weighed.median():.3g} draws{where}{few}")
 
 
 def _columns(words: list[str]) -> str:

@@ -11,9 +11,12 @@ import pandas as pd
 
 from zoo.errors import UserError, ZooWarning, nearest
 from zoo.table.cells import Cells, label, labels, level_codes, listed, numeric_values
+from zoo.table.codec import Codec
 from zoo.table.reader import read_table
 from zoo.table.restore import restored
 from zoo.table.schema import Column, Schema
+
+FAR = 10.0
 
 
 def given_table(given: Any, schema: Schema) -> pd.DataFrame:
@@ -89,6 +92,23 @@ def with_given(drawn: pd.DataFrame, given: pd.DataFrame, schema: Schema) -> pd.D
         cells = restored(np.nan_to_num(values)[cycle], column)
         out[column.name] = cells.mask(missing) if missing.any() else cells
     return pd.DataFrame({c.name: out[c.name] for c in schema.columns if c.name in out})
+
+
+def warn_beyond(given: pd.DataFrame, codec: Codec) -> None:
+    """Say which numbers to draw at lie far beyond those of the fit: by half their range, or, of columns that are
+    conditioned upon, `FAR` standard deviations from their mean."""
+    numeric, conditions = codec.schema.numeric, codec.schema.given_columns
+    lowest, highest = codec.shown
+    middle = [*((lowest + highest) / 2).tolist(), *codec.given_loc.tolist()]
+    reach = [*(highest - lowest).tolist(), *(FAR * codec.given_scale).tolist()]
+    for column, centre, far in zip((*numeric, *conditions), middle, reach, strict=True):
+        if column.name not in given or not column.is_number:
+            continue
+        values = numeric_values(given[column.name], column)
+        beyond = values[np.abs(values - centre) > far]
+        if len(beyond):
+            what = f"{column.name!r} is to be {beyond[0]:g}, far from the rows of the fit, around {centre:.3g}"
+            warnings.warn(f"{what}: what is drawn there is a guess", ZooWarning, stacklevel=3)
 
 
 def warn_unfilled(frame: pd.DataFrame, schema: Schema) -> None:
