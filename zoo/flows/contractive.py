@@ -88,7 +88,7 @@ class Step(Transform):
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.terms:
             return self._estimated(x)
-        moved, jacobian = self._with_jacobian(x)
+        moved, jacobian = self.with_jacobian(x)
         return x + moved, torch.linalg.slogdet(jacobian)[1]
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,10 +105,11 @@ class Step(Transform):
         return x, -self.call_and_ladj(x)[1]
 
     def _newton(self, x: Tensor, y: Tensor) -> Tensor:
-        moved, jacobian = self._with_jacobian(x)
+        moved, jacobian = self.with_jacobian(x)
         return x - torch.linalg.solve(jacobian.detach(), (x + moved - y)[..., None])[..., 0]
 
-    def _with_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def with_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """How far x is moved (n, features), and the step's Jacobian (n, features, features)."""
         one = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
         moved, jacobian = self.g(x, one.expand(len(x), -1, -1))
         assert jacobian is not None
@@ -167,6 +168,22 @@ class ResidualNetwork(Stack):
         self.exact = features <= max(exact_up_to, LARGEST)
 
 
+class Steps(Composed):
+    """Steps one after another, their determinants all at once."""
+
+    def __init__(self, steps: Sequence[Step]):
+        super().__init__(steps)
+        self.steps = steps
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        jacobians = []
+        for step in self.steps:
+            moved, jacobian = step.with_jacobian(x)
+            x = x + moved
+            jacobians.append(jacobian)
+        return x, torch.linalg.slogdet(torch.stack(jacobians))[1].sum(0)
+
+
 class Continuous(Flow):
     """dx/dt = f(x, t; c) from t = 0 to 1 by `steps` steps of Euler's. Chen et al. 2018; Grathwohl et al. 2019.
 
@@ -189,4 +206,4 @@ class Continuous(Flow):
             out, turned = self.network(held, x, known, along)
             return out / self.steps, None if turned is None else turned / self.steps
 
-        return Composed([Step(partial(moved, i / self.steps)) for i in range(self.steps)])
+        return Steps([Step(partial(moved, i / self.steps)) for i in range(self.steps)])
