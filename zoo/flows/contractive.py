@@ -44,9 +44,10 @@ class Gentle(nn.Module):
         return [w * (self.share / norm_above(w)).clamp(max=1.0) for w in self.weights]
 
     def forward(
-        self, held: list[Tensor], x: Tensor, c: Tensor | None, along: Tensor | None
+        self, held: list[Tensor], x: Tensor, shift: Tensor | float, along: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """g(x) (n, features), and its Jacobian times `along` (n, features, k)."""
+        """g(x) (n, features), and its Jacobian times `along` (n, features, k); `shift` is what `beside` says of the
+        context."""
         strength = torch.sigmoid(HASTE * self.strength)
         bent = torch.tanh(x / REACH)
         h, t = REACH * bent, along
@@ -55,8 +56,8 @@ class Gentle(nn.Module):
         for i, (w, b) in enumerate(zip(held, self.biases, strict=True)):
             h = h @ w.mT + b
             t = None if t is None else w @ t
-            if i == 0 and self.beside is not None and c is not None:
-                h = h + self.beside(c.to(h.dtype))
+            if i == 0:
+                h = h + shift
             if i + 1 < len(held):
                 if t is not None:
                     t = h.clamp(max=0).exp()[..., None] * t
@@ -140,9 +141,11 @@ class Contraction(Flow):
 
     def forward(self, c: Tensor | None = None) -> Transform:
         held = self.network.held()
+        beside = self.network.beside
+        shift = 0.0 if beside is None or c is None else beside(c.to(held[0].dtype))
         most = self.exact_up_to if self.training else max(self.exact_up_to, LARGEST)
         terms = 0 if self.features <= most else self.terms
-        return Step(lambda x, along: self.network(held, x, c, along), terms)
+        return Step(lambda x, along: self.network(held, x, shift, along), terms)
 
 
 class ResidualNetwork(Stack):
@@ -195,15 +198,16 @@ class Continuous(Flow):
     def __init__(self, features: int, context: int, steps: Count = 24, hidden: Widths = (64, 64)):
         super().__init__(features, context)
         self.steps = steps
-        self.network = Gentle(features, context + 2, hidden, lipschitz=0.97 * steps)
+        self.network = Gentle(features, 1 + context, hidden, lipschitz=0.97 * steps)
 
     def forward(self, c: Tensor | None = None) -> Transform:
         held = self.network.held()
+        assert self.network.beside is not None
+        begin, of_context = self.network.beside.weight.split([1, self.context], 1)
+        context = 0.0 if c is None or not c.shape[-1] else c.to(held[0].dtype) @ of_context.mT
 
         def moved(time: float, x: Tensor, along: Tensor | None) -> tuple[Tensor, Tensor | None]:
-            clock = torch.cat([x.new_full((len(x), 1), t) for t in (time, 1 - time)], 1)
-            known = clock if c is None or not c.shape[-1] else torch.cat([clock, c.to(x.dtype)], -1)
-            out, turned = self.network(held, x, known, along)
+            out, turned = self.network(held, x, context + time * begin[:, 0], along)
             return out / self.steps, None if turned is None else turned / self.steps
 
         return Steps([Step(partial(moved, i / self.steps)) for i in range(self.steps)])
