@@ -914,6 +914,14 @@ def test_standard_output_carries_only_the_result(line: str, here: Path) -> None:
     assert said.err == ("filled 2 cells: bill 1, sex 1\n" if "impute" in line else "")
 
 
+def test_what_a_number_or_a_draw_is_of_is_told(here: Path) -> None:
+    best = zoo("sample", "runs/both", "-n", "1").err
+    assert re.search(r"of the models in runs/both this is \w+, the first of its ranking", best)
+    assert "of the models" not in zoo("sample", "runs/both/models/gaussian", "-n", "1").err
+    told = worked(zoo("impute", "runs/ppca", "p.csv")).err
+    assert re.search(r"drawn by importance: 1 row, whose proposals are worth [\d.]+ draws\n", told)
+
+
 def test_notes_go_to_standard_error(away: Path) -> None:
     penguins().assign(id=range(N), bill=lambda f: f["bill"].where(f.index != 0, np.inf)).to_csv("t.csv", index=False)
     said = worked(zoo("fit", "gaussian", "t.csv", "-o", "run"))

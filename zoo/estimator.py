@@ -478,6 +478,8 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         table, where the model has no columns that must be given). What is given are columns of the draws.
         truncation: no Normal latent is drawn farther from its mean, in standard deviations: more typical rows, and less
         of their variety.
+        effective: also how many draws the importance weights behind each row are worth, a series; inf where there are
+        none.
         """
         model, n = self._fitted, whole(n_samples, "n_samples")
         seed = self.seed if seed is None else seed_in(seed)
@@ -497,8 +499,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
                 x = posterior.sample(model, n, rows, seed, truncation)
             drawn = with_given(model.codec.decode(x), at, self.schema_)
         drawn = self._origin.restore(drawn) if self._origin else drawn
-        sizes = _sizes(worth, pd.RangeIndex(n))
-        return (drawn, sizes) if effective else drawn
+        return (drawn, _sizes(worth, pd.RangeIndex(n))) if effective else drawn
 
     def _rows_at(self, frame: pd.DataFrame) -> Rows:
         """Rows of which only these columns are there."""
@@ -566,9 +567,8 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
             worth, out = guess.effective, [fill(guess.x)]
             if spread:
                 out.append(self._spread(frame, rows, guess.spread))
-        sizes = _sizes(worth, frame.index)
         if effective:
-            out.append(sizes)
+            out.append(_sizes(worth, frame.index))
         return out[0] if len(out) == 1 else tuple(out)
 
     def _spread(self, frame: pd.DataFrame, rows: Rows, spread: torch.Tensor) -> pd.DataFrame:

@@ -177,7 +177,8 @@ def loaded(run: Path, models_file: str | None) -> Any:
     from zoo.estimator import Estimator
     from zoo.run import best_model
 
-    estimator, folder = Estimator.load(run, models_file), best_model(run)
+    folder = best_model(run)
+    estimator = Estimator.load(folder, models_file)
     if folder != Path(run):
         note(f"of the models in {run} this is {folder.name}, the first of its ranking; for another, name its folder")
     return estimator

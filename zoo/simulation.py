@@ -28,7 +28,6 @@ from zoo.arguments import seed_in, whole
 from zoo.errors import UserError, quiet
 from zoo.estimator import Estimator
 from zoo.evaluate.annealed import simulated
-from zoo.evaluate.posterior import finite
 from zoo.fitting.choose import pick_device
 from zoo.fitting.loop import fit
 from zoo.fitting.settings import FitSettings
@@ -36,6 +35,7 @@ from zoo.guides.globals import Globals
 from zoo.log_weights import log_weights
 from zoo.model import Model
 from zoo.registry import Registry
+from zoo.rows.importance import finite
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 from zoo.sites import drawn_cells, samples

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from zoo.evaluate.calibration import calibrated
-from zoo.evaluate.posterior import CHUNK, by_chunks, completed, finite
+from zoo.evaluate.posterior import CHUNK, by_chunks, completed
 from zoo.log_weights import LogWeights, log_weights
 from zoo.rows.columns import ColumnDensity
+from zoo.rows.importance import finite
 from zoo.rows.rows import Rows
 from zoo.sites import samples
 from zoo.table.codec import Codec

@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.errors import UserError
 from zoo.evaluate.fixed import views
 from zoo.log_weights import LogWeights, log_mean, log_weights, parts_of
-from zoo.rows.importance import effective, not_weighed
+from zoo.rows.importance import effective, finite, not_weighed, resampled
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 from zoo.sites import drawn_cells, samples, with_atoms
@@ -206,8 +206,8 @@ def _resampled(every: list[Any], rows: Rows, draws: int, seed: int, particles: i
         return completed(every[0], rows, draws, seed, particles)
     each = [completed(view, rows, 1, seed + i, particles) for i, view in enumerate(every)]
     with torch.no_grad(), scope(seed):
-        log = finite(view_weights(every, rows, seed))
-        pick = torch.distributions.Categorical(logits=log.T).sample(torch.Size([draws]))
+        log = view_weights(every, rows, seed)
+        pick = resampled(log, draws)
     drawn, inside = torch.cat([one.x for one in each]), torch.stack([one.effective for one in each]).mean(0)
     assert rows.cells is not None
     worth = torch.minimum(effective(log), inside).masked_fill(rows.cells.seen.all(1), torch.inf)
@@ -240,7 +240,7 @@ def _completions(fn: Any, value: Tensor, seen: Tensor, draws: int, particles: in
 
 def _drawn_latents(model: Model, rows: Rows, w: LogWeights, draws: int = 1) -> dict[str, Tensor]:
     """Posterior draws of the latents of `rows.repeat(draws)`."""
-    pick = torch.distributions.Categorical(logits=finite(w.rows).T).sample((draws,))
+    pick = resampled(w.rows, draws)
     return _latents(model, w, (pick * rows.n + torch.arange(rows.n, device=pick.device)).flatten())
 
 
@@ -259,11 +259,6 @@ def _latents(model: Model, w: LogWeights, chosen: Tensor) -> dict[str, Tensor]:
             stride = joint.shape[dim + 1 : -1].numel() if dim < -2 else 1
             out[name] = (flat // stride) % joint.shape[dim]
     return out
-
-
-def finite(log: Tensor) -> Tensor:
-    """A row that is impossible under every latent (a cell of 1e300) still has a draw: all are then alike."""
-    return torch.nan_to_num(log, nan=-1e30, neginf=-1e30, posinf=1e30)
 
 
 def _spans(n_numeric: int) -> dict[str, slice]:

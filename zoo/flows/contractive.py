@@ -174,13 +174,11 @@ class ResidualNetwork(Stack):
 class Steps(Composed):
     """Steps one after another, their determinants all at once."""
 
-    def __init__(self, steps: Sequence[Step]):
-        super().__init__(steps)
-        self.steps = steps
+    parts: Sequence[Step]
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         jacobians = []
-        for step in self.steps:
+        for step in self.parts:
             moved, jacobian = step.with_jacobian(x)
             x = x + moved
             jacobians.append(jacobian)

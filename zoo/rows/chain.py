@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from zoo.rows.heads import ColumnDensity
-from zoo.rows.importance import effective
+from zoo.rows.importance import effective, finite
 
 if TYPE_CHECKING:
     from zoo.rows.rows import Rows
@@ -102,7 +102,7 @@ class Chain(TorchDistribution):
 
         def pick(chosen: Tensor, many: int) -> Tensor:
             """Particles (many, chosen) drawn by their weights, one in each of `many` equal parts of them all."""
-            share = torch.softmax(log_w[:, chosen].nan_to_num(nan=-1e30, neginf=-1e30), 0).cumsum(0).T.contiguous()
+            share = torch.softmax(finite(log_w[:, chosen]), 0).cumsum(0).T.contiguous()
             places = (torch.arange(many, device=x.device) + torch.rand(len(chosen), 1, device=x.device)) / many
             return torch.searchsorted(share, places * share[:, -1:]).clamp(max=size - 1).T
 
@@ -115,8 +115,9 @@ class Chain(TorchDistribution):
             part = many.take((copies + lacking).flatten())
             density = self._so_far(j, x[:, lacking].flatten(0, 1), part)
             weigh(lacking, int(rank[j]), density)
-            worth[lacking] = torch.minimum(worth[lacking], effective(log_w[:, lacking]))
-            few = lacking[effective(log_w[:, lacking]) < size / 2]
+            now = effective(log_w[:, lacking])
+            worth[lacking] = torch.minimum(worth[lacking], now)
+            few = lacking[now < size / 2]
             if len(few):
                 x[:, few] = x[pick(few, size), few]
                 log_w[:, few] = 0.0

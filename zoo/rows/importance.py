@@ -6,15 +6,19 @@ import torch
 from torch import Tensor
 
 
+def finite(log: Tensor) -> Tensor:
+    """A row that is impossible under every latent (a cell of 1e300) still has a draw: all are then alike."""
+    return torch.nan_to_num(log, nan=-1e30, neginf=-1e30, posinf=1e30)
+
+
 def resampled(log_w: Tensor, draws: int) -> Tensor:
     """Which of the proposals to take (draws, n), by their log-weights (proposals, n)."""
-    log = log_w.nan_to_num(nan=-1e30, neginf=-1e30)
-    return torch.distributions.Categorical(logits=log.T).sample(torch.Size([draws]))
+    return torch.distributions.Categorical(logits=finite(log_w).T).sample(torch.Size([draws]))
 
 
 def effective(log_w: Tensor) -> Tensor:
     """Draws (n,) that proposals with these log-weights (proposals, n) are worth: 1 / sum share^2. Kong 1992."""
-    return 1 / torch.softmax(log_w.nan_to_num(nan=-1e30, neginf=-1e30), 0).square().sum(0)
+    return 1 / torch.softmax(finite(log_w), 0).square().sum(0)
 
 
 def not_weighed(x: Tensor) -> Tensor:
