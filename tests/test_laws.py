@@ -24,7 +24,7 @@ from zoo import run
 from zoo.errors import ZooWarning
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import score
-from zoo.fitting.loop import Fitted, fit
+from zoo.fitting.loop import Fitted, _Loop, fit
 from zoo.fitting.settings import FitSettings
 from zoo.model import Model
 from zoo.registry import Registry
@@ -141,6 +141,32 @@ def test_every_parameter_gets_a_gradient(name, table, build, tables):
                     moved.add(id(parameter))
     still = {names[id(p)] for p in model.parameters() if p.requires_grad and p.numel() and id(p) not in moved}
     assert not still, f"no turn moves {still}"
+
+
+@law("mixed")
+def test_a_fit_that_breaks_off_goes_back(name, table, build, tables, monkeypatch):
+    """Where a step gives no number the fit says so, and keeps the best look or the start: the model is whole."""
+    model = build(name, tables[table])
+    rows = model.rows(tables[table])
+    take, broken = _Loop._take, []
+
+    def breaks(loop, step, index, batch):
+        out = take(loop, step, index, batch)
+        if step == 27 and not broken:
+            broken.append(loop)
+            *_, numbers = loop.unseen[-1]
+            numbers[:] = [(turn, number * math.nan) for turn, number in numbers]
+        return out
+
+    monkeypatch.setattr(_Loop, "_take", breaks)
+    settings = FitSettings(**model.recipe.fit).model_copy(update={"steps": 30, "epochs": None, "batch": 200})
+    done = fit(model, rows, rows.take(torch.arange(50)), settings)
+    if not broken:
+        pytest.skip("fitted without steps")
+    assert "not finite at step 28" in done.stopped
+    assert "went back to" in done.stopped
+    assert any(note.startswith("the fit broke off") for note in done.notes)
+    assert all(t.isfinite().all() for t in model.state_dict().values())
 
 
 @entries()

@@ -20,12 +20,16 @@ class NonFiniteError(UserError):
     """A loss or a gradient was not finite. The model keeps its last good parameters."""
 
 
-def explain(model: Model, rows: Rows, index: torch.Tensor, step: int) -> NonFiniteError:
-    """Run the batch once more and find the site, the column and the rows (positions in the table) to blame."""
+def explain(model: Model, rows: Rows, index: torch.Tensor, step: int, turn: str = "") -> NonFiniteError:
+    """Run the batch once more and find the site, the column and the rows (positions in the table) to blame.
+
+    turn: whose loss it was, where several take turns
+    """
     with torch.no_grad():
-        # without a likelihood no site is to blame
-        trace = None if "score" in model.withdrawn else log_weights(model.program, model.guide, rows).trace
-        where = "no single site: the gradient overflowed"
+        # a program that makes rows itself has no sites, and where there is no likelihood none of them is to blame
+        sited = not model.direct and "score" not in model.withdrawn
+        trace = log_weights(model.program, model.guide, rows).trace if sited else None
+        where = "no single site: the gradient overflowed" if sited else "it or its gradient overflowed"
         for name, site in ({} if trace is None else samples(trace)).items():
             log = site["fn"].log_prob(site["value"])
             if torch.isfinite(log).all():
@@ -42,6 +46,6 @@ def explain(model: Model, rows: Rows, index: torch.Tensor, step: int) -> NonFini
             where += f", rows {positions[:5]}" if positions else ""
             break
     return NonFiniteError(
-        f"the loss was not finite at step {step}: {where}",
+        f"the {turn + ' ' if turn else ''}loss was not finite at step {step}: {where}",
         "try `--set fit.learning_rate=...` ten times smaller, or look at these rows with `zoo inspect`",
     )

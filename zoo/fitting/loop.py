@@ -137,7 +137,7 @@ class _Loop:
         self.turns = turns
         timed = deadline is not None
         self.steps: list[Step] = [step_of(model, turn, settings, self.planned, timed) for turn in self.turns]
-        self.unseen: list[tuple[int, Tensor, Rows, list[Tensor]]] = []
+        self.unseen: list[tuple[int, Tensor, Rows, list[tuple[str, Tensor]]]] = []
         self.average = Average(model.fitted_parameters(), settings.average)
         self.best, self.best_state, self.waited = -math.inf, _snapshot(model), 0
         self.best_look: dict[str, float] = {}
@@ -219,13 +219,13 @@ class _Loop:
         return share
 
     def _take(self, step: int, index: Tensor, rows: Rows) -> Tensor:
-        loss, numbers = torch.zeros(()), []
+        loss, numbers = torch.zeros(()), list[tuple[str, Tensor]]()
         for turn, move in zip(self.turns, self.steps, strict=True):
             if not turn.moves(step, self._share(step)):
                 continue
             self._begin(turn)
             loss, norm = move(rows)
-            numbers.append(loss + norm)
+            numbers.append((turn.name, loss + norm))
             if turn.name:
                 self.moved.setdefault(f"{turn.name}_loss", []).append(loss)
                 self.moved.setdefault(f"{turn.name}_gradient", []).append(norm)
@@ -233,11 +233,12 @@ class _Loop:
         return loss
 
     def _go_back(self, error: NonFiniteError) -> None:
-        """The model is what it was at its last good look; without one there is nothing to go back to."""
-        if not self.best_look:
+        """The model is what it was at its best look, or at the start where none was better; before the first look
+        nothing has been fitted."""
+        if not self.fitted.history:
             raise error
-        step = int(self.best_look["step"])
-        self.fitted.stopped = f"{error.message}; went back to what it was at step {step}"
+        where = f"what it was at step {self.best_look['step']:.0f}" if self.best_look else "the start"
+        self.fitted.stopped = f"{error.message}; went back to {where}"
         self.fitted.notes.append(f"the fit broke off: {self.fitted.stopped}")
 
     def _note(self) -> None:
@@ -273,10 +274,11 @@ class _Loop:
 
     def _see(self) -> None:
         """Read what the last steps gave, all at once. Since the first that was not finite no parameter has moved."""
-        numbers = [number.double() for *_, each in self.unseen for number in each]
+        numbers = [number.double() for *_, each in self.unseen for _, number in each]
         if numbers and not torch.stack(numbers).isfinite().all():
-            step, index, rows, _ = next(u for u in self.unseen if not all(t.isfinite() for t in u[3]))
-            error = explain(self.model, rows, index, step + 1)
+            step, index, rows, each = next(u for u in self.unseen if not all(t.isfinite() for _, t in u[3]))
+            turn = next(name for name, number in each if not number.isfinite())
+            error = explain(self.model, rows, index, step + 1, turn)
             self.model.load_state_dict(self.best_state)
             raise error
         self.unseen = []
