@@ -147,6 +147,10 @@ def test_judge_prints_every_figure_with_its_ceiling_and_floor(away: Path) -> Non
     assert beside["figures"]["nearer_to_training"]["ceiling"] == 0.5
     assert "sex" not in beside["columns"]
     refused(zoo("judge", "p.csv", "made.csv", "--target", "specis"), "did you mean 'species'?")
+    Path("modes.csv").write_text("mass,bill\n4000,40\n5000,50\n9000,90\n")
+    centred = worked(zoo("judge", "p.csv", "made.csv", "--modes", "modes.csv", "--sigma", "500", "--json")).json
+    assert centred["figures"]["modes_covered"]["value"] == pytest.approx(2 / 3)
+    refused(zoo("judge", "p.csv", "made.csv", "--modes", "modes.csv"), "--modes and --sigma go together")
     refused(zoo("judge", "p.csv", "nowhere.csv"), "no file 'nowhere.csv'")
     pd.read_csv("made.csv").drop(columns="bill").to_csv("less.csv", index=False)
     refused(zoo("judge", "p.csv", "less.csv"), "the synthetic table has no column 'bill'")
@@ -173,6 +177,13 @@ def test_compare_with_and_without_samples(away: Path) -> None:
     for word in ("shape", "trend", "C2ST", "samples of 24 rows"):
         assert word in said.out
     assert max(map(len, said.out.splitlines()[:4])) <= 120
+    assert "more figures of these samples: in the report, and with --figures" in said.err
+    page = Path("with/report.html").read_text()
+    assert all(f'<td class="name">{name}</td>' in page for name in ("mmd", "wasserstein", "copies", "frechet"))
+    said = worked(zoo("compare", "p.csv", *sets, "-o", "all", "--figures", "--target", "species"))
+    for name in ("mmd_p", "wasserstein", "authenticity", "frechet", "inception", "utility", "real rows"):
+        assert name in said.out
+    refused(zoo("compare", "p.csv", *sets, "-o", "no", "--target", "specis"), "did you mean 'species'?")
     said = worked(zoo("compare", "p.csv", *sets, "-o", "without", "--no-samples"))
     assert "C2ST" not in said.out
     assert json.loads(Path("without/comparison.json").read_text())["samples"] is None

@@ -292,6 +292,11 @@ def _comparison() -> dict[str, Any]:
     )
 
 
+def _game(**more: float) -> pd.DataFrame:
+    looks = {"step": [25.0, 50.0], "loss": [1.0, 0.5], "validation": [-1.0, -0.5], "coverage": [0.5, 0.9]}
+    return pd.DataFrame(looks | {name: [value, value / 2] for name, value in more.items()})
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "ranking": lambda: figures.ranking(_comparison()),
     "elbo": lambda: figures.elbo_against_likelihood(_comparison()),
@@ -301,6 +306,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
             "b": pd.DataFrame({"step": [1.0], "loss": [1.0]}),
         }
     ),
+    "games": lambda: figures.games({"gan": _game(critic_accuracy=0.7, critic_gradient=2.0), "mmd-generator": _game()}),
     "choices": lambda: figures.choice_curves(
         {"gmm": [{"settings": {"program.components": k}, "validation": -1.0 / k} for k in (1, 2, 3)]}
     ),

@@ -20,8 +20,8 @@ from zoo.catalogue import catalogue
 from zoo.comparison import Comparison, compare, load_comparison
 from zoo.errors import UserError, ZooWarning
 from zoo.estimator import Estimator
+from zoo.evaluate.quality.metrics import METRICS
 from zoo.report.page import write_report
-from zoo.sampled import FIGURES
 from zoo.table.writer import write_table
 
 MINE = """
@@ -85,9 +85,9 @@ def test_every_model_is_judged_by_its_samples(judged: Comparison) -> None:
     samples = document["samples"]
     assert samples["rows"] == len(judged.parts.test) == 140
     for line in document["models"]:
-        for name in FIGURES:
-            assert 0 <= line[name] <= 1, (line["model"], name)
-            assert line[f"{name}_se"] >= 0
+        for name in samples["says"]:
+            assert METRICS[name].low <= line[name] <= METRICS[name].high, (line["model"], name)
+            assert line[f"{name}_se"] is None or line[f"{name}_se"] >= 0
     lines = {line["model"]: line for line in document["models"]}
     ceiling, floor = samples["ceiling"], samples["floor"]
     # the three components were found, and independent columns are what the floor is made of
@@ -224,7 +224,7 @@ def test_a_run_of_before_still_gives_its_page(judged: Comparison, tmp_path: Path
     document = load_comparison(folder)
     del document["samples"]
     for line in document["models"]:
-        for name in FIGURES:
+        for name in METRICS:
             del line[name], line[f"{name}_se"]
     (folder / "comparison.json").write_text(json.dumps(document))
     with warnings.catch_warnings():

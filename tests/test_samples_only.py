@@ -357,6 +357,21 @@ def test_the_history_tells_the_game(fitted, estimator, continuous):
     names = {"critic_loss", "critic_gradient", "generator_loss", "generator_gradient", "critic_accuracy", "coverage"}
     assert names <= set(look)
     assert all(math.isfinite(v) for v in look.values())
+    assert kept.fitted_.kept in [*kept.fitted_.history, kept.fitted_.kept | {"step": 0.0}]
+    assert {"coverage", "critic_accuracy"} <= set(kept.fitted_.kept)
+
+
+def test_a_start_that_is_kept_and_has_collapsed_is_told(pair, monkeypatch):
+    """No look beats it, and its draws reach few of the rows."""
+    monkeypatch.setattr(Adversarial, "agreement", lambda self, model, rows: torch.zeros(()))
+    monkeypatch.setattr("zoo.objectives.two_sample.coverage", lambda x, y: torch.tensor(0.1))
+    recipe = Registry.load()["gan"].small().with_settings({"fit.steps": 30})
+    model = Model(recipe, Codec.fit(infer_schema(pair), pair))
+    rows = model.rows(pair)
+    done = fit(model, rows, rows, FitSettings(**recipe.fit))
+    assert done.kept["step"] == 0
+    assert any("start, which was kept" in note for note in done.notes)
+    assert any("collapsed" in note for note in done.notes)
 
 
 def test_a_running_mean():

@@ -35,6 +35,7 @@ from zoo.options import (
     Kinds,
     Missing,
     ModelsFile,
+    Modes,
     Output,
     Particles,
     Query,
@@ -46,13 +47,16 @@ from zoo.options import (
     Seed,
     Sep,
     Sets,
+    Sigma,
     SyntheticArg,
     TableArg,
+    Target,
     Units,
     Weight,
     as_of,
     assignments,
     loaded,
+    modes_of,
     opened,
 )
 from zoo.table.files import name_of
@@ -67,10 +71,12 @@ from zoo.terminal import (
     memory,
     nats,
     note,
+    note_figures,
     note_filled,
     note_missingness,
     note_worth,
     print_difference,
+    print_figures,
     print_json,
     print_quality,
     print_ranking,
@@ -79,6 +85,7 @@ from zoo.terminal import (
     sentence,
     show_warning,
     tell_fitted,
+    tell_kept,
     tell_patterns,
     usage,
     write,
@@ -248,7 +255,8 @@ def fit(
         "step_tier_why": done.why, "loss": done.loss, "log_likelihood": scores.mean if scores else None,
         "standard_error": scores.standard_error if scores else None, "bound": scores.bound if scores else "none",
         "measure": found.measure, "stopped": done.stopped, "device": str(chosen),
-        "settings": estimator.chosen_, "processes": done.processes, "warnings": done.notes, "run": str(output),
+        "settings": estimator.chosen_, "processes": done.processes, "kept": done.kept, "warnings": done.notes,
+        "run": str(output),
     }  # fmt: skip
     with new_folder(output) as folder:
         estimator.write(folder, score=scores.to_json() if scores else None, table=name_of(table))
@@ -261,6 +269,7 @@ def fit(
         note(f"  {tried}: {nats(choice['validation'])} on validation rows{chosen}")
     for text in done.notes:
         note(f"  {text}")
+    tell_kept(done.kept)
     how = f"{done.tier}: {done.why}" if done.why else done.tier
     how += f", {done.processes} processes" if done.processes > 1 else ""
     note(f"{done.stopped}; {count_of(done.steps, 'step')} ({how}) in {done.seconds:.1f} s")
@@ -279,6 +288,8 @@ def compare(
         typer.Option("-m", "--models", help="names, separated by commas; with settings to try: 'vae\\[dim=2,4]'"),
     ] = None,
     samples: Annotated[bool, typer.Option("--samples/--no-samples", help="whether to judge rows drawn of each")] = True,
+    figures: Annotated[bool, typer.Option("--figures", help="print every figure of these rows")] = False,
+    target: Target = None, modes: Modes = None, sigma: Sigma = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="fits of each model, by seed")] = 1,
     folds: Annotated[
         int, typer.Option("--folds", min=0, max=1000, help="hold out so many parts in turn, so that all rows judge")
@@ -304,6 +315,7 @@ def compare(
     check_free(output, "comparison")
     wrote = "replaced the run in" if is_run(output) else "wrote"
     settings, budget = dict(map(parse_set, sets or [])), seconds_in(time_budget, "--time-budget")
+    centres = modes_of(modes, sigma)
     asked = check_request(Registry.load(models_file), None if models is None else names_of(models), settings)
     names = None if asked is None else [one.label for one in asked]
     check_counts(repeats, folds, settings)
@@ -319,13 +331,15 @@ def compare(
         result = compare_on(
             frame, found, names, settings=settings, seed=seed, device=device, time_budget=budget,
             models_file=models_file, name=name_of(table), reading=reading.kept(frame), samples=samples,
-            repeats=repeats, folds=folds, jobs=jobs, told=told,
+            target=target, modes=centres, repeats=repeats, folds=folds, jobs=jobs, told=told,
         )  # fmt: skip
     result.check_asked(names)
     result.save(output)
     if json_:
         return print_json(result.to_json())
     print_ranking(result.to_json())
+    if result.samples is not None:
+        print_figures(result.samples.table) if figures else note_figures(result.samples.table)
     for name, why in result.reasons.items():
         if why.startswith("left out"):
             note(f"{name}: {why}")
@@ -388,9 +402,7 @@ def judge(
     train: Annotated[
         str | None, typer.Option("--train", metavar="TABLE", help="the rows that the synthetic ones were made from")
     ] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="COL", help="a column that is predicted from the others")
-    ] = None,
+    target: Target = None, modes: Modes = None, sigma: Sigma = None,
     seed: Seed = 0, json_: Json = False,
     schema: SchemaFile = None, kind: Kinds = None, unit: Units = None, ignore: Ignore = None, missing: Missing = None,
     header: Header = None, columns: Columns = None, sep: Sep = None, query: Query = None, weight: Weight = None,
@@ -401,6 +413,7 @@ def judge(
 
     from zoo.evaluate.quality.judge import judge as judged
 
+    centres = modes_of(modes, sigma)
     reading = Reading(schema, kind, unit, ignore, missing, header, columns, sep, query, weight, group, given)
     frame = reading.read(real)
     kept, names = reading.kept(frame), list(frame.columns)
@@ -408,7 +421,7 @@ def judge(
     known = None if train is None else Reading(query=query).read(train, kept, names)
     found = reading.schema_of(frame if known is None else pd.concat([known, frame], ignore_index=True))
     with quiet():
-        quality = judged(frame, made, found, train=known, target=target, seed=seed)
+        quality = judged(frame, made, found, train=known, target=target, modes=centres, seed=seed)
     print_json(quality.to_json()) if json_ else print_quality(quality.to_json())
 
 

@@ -49,6 +49,14 @@ Calibrate = Annotated[
     ),
 ]
 
+Target = Annotated[
+    str | None, typer.Option("--target", metavar="COL", help="a column that trees learn to predict from the rows")
+]
+Modes = Annotated[
+    str | None, typer.Option("--modes", metavar="TABLE", help="centres of known modes, a row each, with --sigma")
+]
+Sigma = Annotated[float | None, typer.Option("--sigma", help="standard deviation of every mode, in each column")]
+
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="a schema as `zoo inspect` prints it")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="'GLOB=KIND', e.g. '*=continuous' or zip=categorical")]
 Units = Annotated[list[str] | None, typer.Option("--unit", help="'GLOB=UNIT', e.g. 'pixel*=grey': they share a scale")]
@@ -61,6 +69,17 @@ Query = Annotated[str | None, typer.Option("--query", help="the SQL that gives t
 Weight = Annotated[str | None, typer.Option("--weight", help="the column of row weights")]
 Group = Annotated[str | None, typer.Option("--group", help="the column of groups")]
 Given = Annotated[list[str] | None, typer.Option("--given", help="columns to condition upon, separated by commas")]
+
+
+def modes_of(centres: str | None, sigma: float | None) -> Any:
+    """(centres, sigma) of known modes; none where they are not given."""
+    from zoo.table.reader import read_table
+
+    if centres is None and sigma is None:
+        return None
+    if centres is None or sigma is None:
+        raise UserError("--modes and --sigma go together", "give the centres and the standard deviation of the modes")
+    return read_table(centres), sigma
 
 
 @dataclass

@@ -150,6 +150,8 @@ def sentence(score: dict[str, Any]) -> str:
     return f"{text}; {score['measure']}"
 
 
+WIDTH_OF_FIGURE, WIDTH_OF_MODEL = 20, 14
+"""Of a grid of figures, in characters."""
 SAMPLED = {"shape": "shape", "trend": "trend", "c2st": "C2ST"}
 """Of the figures of samples, those in a ranking."""
 
@@ -186,6 +188,25 @@ def print_ranking(document: dict[str, Any]) -> None:
     for line in document["models"]:
         for warning in line["warnings"]:
             out.print(f"[yellow]{escaped(line['model'])}[/]: {escaped(warning)}", highlight=False, soft_wrap=True)
+
+
+def print_figures(table: Any) -> None:
+    """Every figure of every model's samples, models side by side in as many grids as fit."""
+    across = max(1, (out.width - WIDTH_OF_FIGURE) // WIDTH_OF_MODEL)
+    ends, models = [table.columns[0], table.columns[-1]], list(table.columns[1:-1])
+    room = max(1, across - len(ends))
+    for i in range(0, max(len(models), 1), room):
+        shown = [ends[0], *models[i : i + room], ends[1]]
+        grid = Grid("", *map(escaped, shown), box=None, header_style="bold")
+        for name, values in table[shown].iterrows():
+            grid.add_row(f"[cyan]{name}[/]", *("-" if math.isnan(v) else f"{v:.4g}" for v in values))
+        say("")
+        say(grid)
+
+
+def note_figures(table: Any) -> None:
+    """Where the figures of samples are that a ranking has no place for."""
+    note(f"{count_of(len(table) - len(SAMPLED), 'more figure')} of these samples: in the report, and with --figures")
 
 
 def _say_judged(document: dict[str, Any]) -> None:
@@ -371,6 +392,7 @@ class Watch:
             rate = f"{step / max(look['seconds'], 1e-9):,.0f} {unit}/s"
             if "validation" in look:
                 rate += f", validation {look['validation']:.3f}"
+            rate += "".join(f", {text}" for text in of_game(look))
             self.bar.update(task, completed=step, total=planned, rate=rate)
             nonlocal first, told
             left = (planned - step) * look["seconds"] / max(step, 1)
@@ -385,6 +407,22 @@ class Watch:
                 told = time.perf_counter()
 
         return look
+
+
+def of_game(look: dict[str, float]) -> list[str]:
+    """What a look at a fit without a likelihood tells of it."""
+    said = {"critic_accuracy": "critic right in {:.0%}", "coverage": "draws reach {:.0%} of validation rows"}
+    return [text.format(look[name]) for name, text in said.items() if name in look]
+
+
+def tell_kept(kept: dict[str, float]) -> None:
+    """What a fit without a likelihood was like where it was kept, and how hard its players pulled."""
+    if "coverage" not in kept:
+        return
+    pulls = [f"{k.removesuffix('_gradient')} {v:.2g}" for k, v in kept.items() if k.endswith("_gradient")]
+    gradients = [f"size of gradients: {', '.join(pulls)}"] if pulls else []
+    where = f"step {kept['step']:,.0f}" if kept["step"] else "the start"
+    note(f"  kept {where}: {', '.join([*of_game(kept), *gradients])}")
 
 
 def usage(error: Any) -> str:

@@ -20,6 +20,7 @@ from zoo.comparison.result import Comparison
 from zoo.comparison.said import BASELINE
 from zoo.errors import UserError, ZooWarning, quiet
 from zoo.estimator import Estimator
+from zoo.evaluate.quality.judge import check_asked
 from zoo.fitting.choose import pick_device
 from zoo.line_up import check_request, legal, line_up, with_settings
 from zoo.registry import Registry
@@ -69,6 +70,8 @@ def compare(
     name: str | None = None,
     reading: Mapping[str, Any] | None = None,
     samples: bool = True,
+    target: str | None = None,
+    modes: Any = None,
     repeats: int = 1,
     folds: int = 0,
     jobs: int | None = None,
@@ -84,6 +87,8 @@ def compare(
     time_budget  seconds for all models together; those that did not get their turn are named
     reading      options with which the table was read from a file; verbs on the run read theirs like it
     samples      whether rows are drawn of every model and judged, beside its likelihood and after all fits
+    target       a column that is predicted from the others, by trees that learn from each model's rows
+    modes        (centres, sigma) of numeric columns, where modes are known: which of them draws reach
     repeats      fits of each model, with seeds seed, seed + 1 ...: how much of a difference is luck of the fit
     folds        so many parts of the rows are held out in turn, so that every row judges; 0 for one part alone
     jobs         fits at a time, each in a process of its own; None takes one for each core where fits take long
@@ -98,8 +103,8 @@ def compare(
     name = name or (name_of(table) if isinstance(table, str | Path) else "table")
     return compare_on(
         frame, schema, models, settings=settings, seed=seed, device=device, time_budget=time_budget,
-        models_file=models_file, name=name, reading=reading, samples=samples, repeats=repeats,
-        folds=folds, jobs=jobs, told=told, progress=progress,
+        models_file=models_file, name=name, reading=reading, samples=samples, target=target, modes=modes,
+        repeats=repeats, folds=folds, jobs=jobs, told=told, progress=progress,
     )  # fmt: skip
 
 
@@ -116,6 +121,8 @@ def compare_on(
     name: str = "table",
     reading: Mapping[str, Any] | None = None,
     samples: bool = True,
+    target: str | None = None,
+    modes: Any = None,
     repeats: int = 1,
     folds: int = 0,
     jobs: int | None = None,
@@ -127,6 +134,7 @@ def compare_on(
     seed, budget, settings = seed_in(seed), seconds_in(time_budget), pairs_in(settings, "settings")
     asked = check_request(registry, models, settings)
     check_counts(repeats, folds, settings, jobs)
+    check_asked(schema, target, modes)
     splits = _splits(len(frame), folds, seed)
     for parts in splits:
         check_parts(schema, frame, {"fit": parts.train, "choose": parts.validation})
@@ -147,7 +155,7 @@ def compare_on(
         fitted = {e.model: e.estimator for e in entries if e.estimator}
         until = None if budget is None else started + SAMPLING_SHARE * budget
         train, test = (frame.iloc[i] for i in (splits[0].train, splits[0].test))
-        judged = judge_models(fitted, train, test, schema, seed, until, told)
+        judged = judge_models(fitted, train, test, schema, seed, until, told, target, modes)
     result = Comparison(
         schema, entries, reasons, splits[0], frame, name, seed, dict(reading or {}), judged, tuple(splits[folds == 0:]),
         repeats,

@@ -19,8 +19,9 @@ from zoo.comparison.said import BASELINE, chosen, n_clusters, warnings_of
 from zoo.errors import UserError
 from zoo.estimator import Estimator
 from zoo.evaluate.paired import Paired, paired
+from zoo.evaluate.quality.metrics import METRICS
 from zoo.registry import Registry
-from zoo.sampled import FIGURES, Samples
+from zoo.sampled import Samples
 from zoo.sampled import line as sampled_line
 from zoo.table.schema import Schema
 from zoo.table.split import Split
@@ -219,7 +220,7 @@ class Comparison:
 
     @property
     def _looked_at(self) -> list[str]:
-        return [name for name in COLUMNS if self.samples or name not in FIGURES]
+        return [name for name in COLUMNS if self.samples or name not in METRICS]
 
     def __repr__(self) -> str:
         text = self.table[self._looked_at].to_string(float_format=lambda v: f"{v:.3f}")

@@ -40,6 +40,7 @@ class Fitted:
 
     tier, why: how steps were run, and the reason where that is not the fastest way
     notes: what the start from data had to mend, and what is to be said of the fitted model
+    kept: the look whose state is the fitted model's, of step 0 where that is the start; empty where there was no look
     processes: that fitted together, of which each saw its part of every batch
     """
 
@@ -51,6 +52,7 @@ class Fitted:
     stopped: str = "the start is the maximum"
     history: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    kept: dict[str, float] = field(default_factory=dict)
     processes: int = 1
 
     @property
@@ -141,6 +143,7 @@ class _Loop:
         self.average = Average(model.fitted_parameters(), settings.average)
         self.best, self.best_state, self.waited = -math.inf, _snapshot(model), 0
         self.best_look: dict[str, float] = {}
+        self.start: dict[str, float] = {}
         self.moved: dict[str, list[Tensor]] = {}
         self.begun: set[int] = set()
 
@@ -159,6 +162,7 @@ class _Loop:
                 self.best_look = self.fitted.history[-1] if self.fitted.history else {}
         self.fitted.tier = ", ".join(dict.fromkeys(move.tier for move in self.steps))
         self.fitted.why = "; ".join(dict.fromkeys(move.why for move in self.steps if move.why))
+        self.fitted.kept = dict(self.best_look or self.start)
         self._note()
 
     def run_on_holes(self) -> None:
@@ -252,12 +256,11 @@ class _Loop:
                     f"{self.best:.4g} before; lower fit.learning_rate ({self.settings.learning_rate:g})"
                 )
             return
-        if self.best_look:
-            self.fitted.notes += notes(self.best_look)
-        else:
+        if not self.best_look:
             self.fitted.notes.append(
                 "at no look did draws agree better with validation rows than at the start, which was kept"
             )
+        self.fitted.notes += notes(self.fitted.kept)
 
     def _begin(self, turn: Turn) -> None:
         """A stage that starts from what is fitted by now: what was best before is no measure of it."""
@@ -296,6 +299,8 @@ class _Loop:
         """The start itself counts: a fit may not end below it."""
         if self.validation is not None:
             self.best = validation_score(self.model, self.validation, self.settings.seed)
+            self.start = {"step": 0.0, "validation": self.best}
+            self.start |= watched(self.model, self.validation, self.settings.seed)
         self.best_state, self.waited = _snapshot(self.model), 0
 
     def _look(self, step: int, losses: list[Tensor]) -> None:

@@ -59,6 +59,8 @@ def comparison_content(source: Source) -> Content:
         else None,
         "judged": tables.samples(document),
         "figures": list(words.SAMPLES.values()),
+        "every_figure": tables.every_figure(document),
+        "spaces": _spaces((document.get("samples") or {}).get("spaces", {})),
         "judged_rows": (document.get("samples") or {}).get("rows"),
         "judged_notes": (document.get("samples") or {}).get("notes", []),
         "line_up": _line_up(source, fitted),
@@ -93,6 +95,7 @@ def model_content(source: Source) -> Content:
         "facts": [("measure", source.schema.measure), ("fit", _fit(fit)), *_score_facts(score)],
         "line_up": _line_up(source, [model]),
         "recipe": (source.folder / "recipe.toml").read_text(encoding="utf-8"),
+        "notes": fit.get("notes", []),
         **_curves(source, [model]),
         **_samples(source, model),
         "clusters": clusters,
@@ -108,6 +111,13 @@ def model_content(source: Source) -> Content:
 def _in_turn(document: dict[str, Any]) -> str:
     folds, repeats = document.get("folds", 0), document.get("repeats", 1)
     return (f", in {folds} folds" if folds else "") + (f", with {repeats} seeds" if repeats > 1 else "")
+
+
+def _spaces(spaces: dict[str, str]) -> list[str]:
+    """Where distances are measured, the figures of one space together."""
+    return [
+        f"{', '.join(k for k, v in spaces.items() if v == text)}: {text}" for text in dict.fromkeys(spaces.values())
+    ]
 
 
 def _left_out(reasons: dict[str, str]) -> dict[str, str]:
@@ -174,8 +184,15 @@ def _curves(source: Source, names: list[str]) -> Content:
     histories = {n: h for n in names if (h := source.attempt("learning curves", source.history_of, n)) is not None}
     tried = {n: source.attempt("choice curves", source.manifest_of, n) or {} for n in names}
     choices = {n: m["choices"] for n, m in tried.items() if len(m.get("choices") or []) > 1}
-    shown = {n: histories[n] for n in list(histories)[:MOST_CURVES]}
+    plays = {n: h for n, h in histories.items() if "coverage" in h and "validation" in h}
+    curves = [n for n in histories if n not in plays]
+    shown = {n: histories[n] for n in curves[:MOST_CURVES]}
     return {
+        "games": _figure(
+            source, "games", "Fits without a likelihood", figures.games, dict(list(plays.items())[:MOST_CURVES])
+        )
+        if plays
+        else None,
         "learning": _figure(source, "learning curves", "Learning curves", figures.learning_curves, shown)
         if shown
         else None,

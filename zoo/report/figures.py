@@ -22,6 +22,7 @@ __all__ = [
     "cluster_profiles",
     "columns_against_samples",
     "elbo_against_likelihood",
+    "games",
     "learning_curves",
     "pairs_against_samples",
     "ranking",
@@ -29,6 +30,7 @@ __all__ = [
 
 MARKERS = {"exact": ("o", "exact"), "lower": (">", "lower bound"), "estimate": ("D", "estimate")}
 ROW = 0.3
+TURNS = (DATA, MODEL, SECOND, INK)
 
 
 def ranking(document: dict[str, Any]) -> Figure:
@@ -104,6 +106,38 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         _key(
             figure, [("-", DATA, "training: less the loss"), ("-", MODEL, "validation rows"), ("o", MODEL, "best look")]
         )
+    return figure
+
+
+def games(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Of fits without a likelihood, by step: how well draws agree with validation rows, the share of them that draws
+    reach and of those that the critic tells, and the size of each player's gradient."""
+    with style.styled():
+        figure, axes = style.panels(3 * len(histories), 3, 1.6, margins=(0.7, 0.12, 0.55, 0.5), gap=(0.55, 0.65))
+        for (name, history), (agreement, shares, gradients) in zip(
+            histories.items(), zip(axes[::3], axes[1::3], axes[2::3], strict=True), strict=True
+        ):
+            step = history["step"].to_numpy(float)
+            agreement.plot(step, history["validation"], color=MODEL, lw=1.6)
+            agreement.set_title(plain(name, 24) + ": agreement")
+            shares.plot(step, history["coverage"], color=MODEL, lw=1.6)
+            if "critic_accuracy" in history:
+                shares.plot(step, history["critic_accuracy"], color=SECOND, lw=1.6)
+            shares.set_ylim(0, 1.02)
+            shares.set_title("shares")
+            for key, colour in zip(sorted(k for k in history if k.endswith("_gradient")), TURNS, strict=False):
+                gradients.plot(step, history[key], color=colour, lw=1.4, label=key.removesuffix("_gradient"))
+            gradients.set_title("size of gradients")
+            gradients.set_yscale("log")
+            gradients.yaxis.set_major_formatter("{x:g}")
+            gradients.yaxis.set_minor_formatter("{x:g}")
+            if gradients.lines:
+                gradients.legend(frameon=False, fontsize=7)
+            for panel in (agreement, shares):
+                style.few_ticks(panel)
+        for panel in axes[-3:]:
+            panel.set_xlabel("step")
+        _key(figure, [("-", MODEL, "validation rows that draws reach"), ("-", SECOND, "rows that the critic tells")])
     return figure
 
 

@@ -71,13 +71,7 @@ def _ranked(place: int, line: dict[str, Any], finest: float | None) -> dict[str,
 def samples(document: dict[str, Any]) -> list[dict[str, Any]]:
     """How good each model's rows are, best C2ST first, real rows above and independent columns below; none where they
     were not judged."""
-    found = document.get("samples")
-    if not found:
-        return []
-    lines = [line for line in document["models"] if line.get("shape") is not None]
-    lines.sort(key=lambda line: (-(line["c2st"] or 0.0), -(line["trend"] or 0.0)))
-    every = [("real rows", found["ceiling"]), *((line["model"], line) for line in lines)]
-    every.append(("independent columns", found["floor"]))
+    every = _judged(document)
     return [
         {
             "model": name,
@@ -86,6 +80,27 @@ def samples(document: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for i, (name, line) in enumerate(every)
     ]
+
+
+def every_figure(document: dict[str, Any]) -> dict[str, Any]:
+    """All figures of samples, one a row: its name, what it says, and its values in the order of `samples`."""
+    every, says = _judged(document), (document.get("samples") or {}).get("says", {})
+    rows = [
+        (name, said, [words.figure(line.get(name), line.get(f"{name}_se")) for _, line in every])
+        for name, said in says.items()
+    ]
+    return {"models": [name for name, _ in every], "rows": rows}
+
+
+def _judged(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Figures of real rows, of every model's that was judged, and of independent columns."""
+    found = document.get("samples")
+    if not found:
+        return []
+    lines = [line for line in document["models"] if line.get("shape") is not None]
+    lines.sort(key=lambda line: (-(line["c2st"] or 0.0), -(line["trend"] or 0.0)))
+    every = [("real rows", found["ceiling"]), *((line["model"], line) for line in lines)]
+    return [*every, ("independent columns", found["floor"])]
 
 
 def _small(value: float | None) -> str:

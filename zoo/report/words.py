@@ -63,6 +63,13 @@ def share(value: float | None, error: float | None = None) -> str:
     return text + (f" ± {error:.3f}" if error is not None and math.isfinite(error) else "")
 
 
+def figure(value: float | None, error: float | None = None) -> str:
+    """A figure of any size, with its standard error: `0.0123 ± 0.002`."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.4g}" + (f" ± {error:.2g}" if error is not None and math.isfinite(error) else "")
+
+
 def with_error(value: float | None, error: float | None) -> str:
     """`-1.26 ± 0.16`."""
     if value is None:

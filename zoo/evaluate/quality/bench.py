@@ -70,7 +70,7 @@ class Bench:
         self.only = [
             g for g in GROUPS if g in only and (g != "utility" or target) and (g != "modes" or modes is not None)
         ]
-        self.modes = None if modes is None else Modes.of(modes, real)
+        self.modes = None if modes is None else Modes.of(modes, real.columns)
         self.spaces: dict[str, str] = {}
         self.notes: list[str] = []
         if {"classifier", "clouds", "transport", "privacy", "features"} & set(self.only):

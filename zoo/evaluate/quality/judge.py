@@ -15,7 +15,8 @@ from zoo.errors import UserError, nearest
 from zoo.evaluate.quality import utility
 from zoo.evaluate.quality.bench import EXACT, MOST, Bench
 from zoo.evaluate.quality.metrics import GROUPS, METRICS, Better
-from zoo.evaluate.quality.sample import Sample
+from zoo.evaluate.quality.modes import Modes
+from zoo.evaluate.quality.sample import Sample, judged
 from zoo.evaluate.quality.value import Value
 from zoo.table.cells import numeric_values
 from zoo.table.schema import Schema
@@ -134,9 +135,7 @@ def judge(
     rng = np.random.default_rng(seed)
     notes: list[str] = []
     held, made = Sample.of(real, schema, "the real table"), Sample.of(synthetic, schema, "the synthetic table")
-    known = [c.name for c in held.columns]
-    if target is not None and target not in known:
-        raise UserError(f"no column {target!r} to predict", nearest(target, known))
+    check_asked(schema, target, modes)
     held = _by_weight(held, real, schema, rng, notes)
     if train is None:
         order = rng.permutation(len(held))
@@ -160,6 +159,16 @@ def judge(
         figures, columns, dict(list(pairs.items())[:WORST_PAIRS]), bench.spaces, rows | {"compared": n}, seed,
         time.perf_counter() - started, notes,
     )  # fmt: skip
+
+
+def check_asked(schema: Schema, target: str | None, modes: Any = None) -> None:
+    """Refuse a column to predict that there is not, and modes of columns that are not numbers."""
+    columns = judged(schema)
+    known = [c.name for c in columns]
+    if target is not None and target not in known:
+        raise UserError(f"no column {target!r} to predict", nearest(target, known))
+    if modes is not None:
+        Modes.of(modes, columns)
 
 
 def _figure(name: str, value: Value, best: Value | None, worst: Value | None) -> Figure:

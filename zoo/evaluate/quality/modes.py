@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from zoo.errors import UserError, nearest
 from zoo.evaluate.quality.sample import Sample
 from zoo.evaluate.quality.value import Value, share
+from zoo.table.schema import Column
 
 WITHIN = 3.0
 
@@ -26,11 +27,11 @@ class Modes:
     sigma: np.ndarray
 
     @classmethod
-    def of(cls, given: Any, sample: Sample) -> Modes:
+    def of(cls, given: Any, columns: Sequence[Column]) -> Modes:
         """From `Modes`, or a pair (centres, sigma); centres are a table with the columns' names, or an array of all."""
         if isinstance(given, Modes):
             return given
-        numeric = [c.name for c in sample.columns if c.is_number]
+        numeric = [c.name for c in columns if c.is_number]
         try:
             centres, sigma = given
             frame = centres if isinstance(centres, pd.DataFrame) else pd.DataFrame(centres)
