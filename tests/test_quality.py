@@ -436,7 +436,7 @@ def grid(n: int, modes: np.ndarray, seed: int, sigma: float = 0.05) -> Sample:
 def test_modes_are_counted() -> None:
     """25 Gaussians: within three sigma lie 1 - exp(-9/2) of the rows; five modes lost are a fifth of all."""
     real = grid(5000, GRID, 0)
-    modes = Modes.of((GRID, 0.05), real)
+    modes = Modes.of((GRID, 0.05), real.columns)
     every = coverage(modes, real, grid(5000, GRID, 1))
     within = every["within_modes"]
     assert every["modes_covered"].value == 1

@@ -115,9 +115,8 @@ def _in_turn(document: dict[str, Any]) -> str:
 
 def _spaces(spaces: dict[str, str]) -> list[str]:
     """Where distances are measured, the figures of one space together."""
-    return [
-        f"{', '.join(k for k, v in spaces.items() if v == text)}: {text}" for text in dict.fromkeys(spaces.values())
-    ]
+    told = dict.fromkeys(spaces.values())
+    return [f"{', '.join(k for k, v in spaces.items() if v == text)}: {text}" for text in told]
 
 
 def _left_out(reasons: dict[str, str]) -> dict[str, str]:
@@ -184,15 +183,12 @@ def _curves(source: Source, names: list[str]) -> Content:
     histories = {n: h for n in names if (h := source.attempt("learning curves", source.history_of, n)) is not None}
     tried = {n: source.attempt("choice curves", source.manifest_of, n) or {} for n in names}
     choices = {n: m["choices"] for n, m in tried.items() if len(m.get("choices") or []) > 1}
-    plays = {n: h for n, h in histories.items() if "coverage" in h and "validation" in h}
-    curves = [n for n in histories if n not in plays]
+    games = [n for n, h in histories.items() if "coverage" in h and "validation" in h]
+    plays = {n: histories[n] for n in games[:MOST_CURVES]}
+    curves = [n for n in histories if n not in games]
     shown = {n: histories[n] for n in curves[:MOST_CURVES]}
     return {
-        "games": _figure(
-            source, "games", "Fits without a likelihood", figures.games, dict(list(plays.items())[:MOST_CURVES])
-        )
-        if plays
-        else None,
+        "games": _figure(source, "games", "Fits without a likelihood", figures.games, plays) if plays else None,
         "learning": _figure(source, "learning curves", "Learning curves", figures.learning_curves, shown)
         if shown
         else None,

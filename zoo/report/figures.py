@@ -125,7 +125,8 @@ def games(histories: Mapping[str, pd.DataFrame]) -> Figure:
                 shares.plot(step, history["critic_accuracy"], color=SECOND, lw=1.6)
             shares.set_ylim(0, 1.02)
             shares.set_title("shares")
-            for key, colour in zip(sorted(k for k in history if k.endswith("_gradient")), TURNS, strict=False):
+            norms = [key for key in map(str, history) if key.endswith("_gradient")]
+            for key, colour in zip(norms, TURNS, strict=False):
                 gradients.plot(step, history[key], color=colour, lw=1.4, label=key.removesuffix("_gradient"))
             gradients.set_title("size of gradients")
             gradients.set_yscale("log")
