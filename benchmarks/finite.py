@@ -89,7 +89,7 @@ def line(key: dict[str, Any], frame: pd.DataFrame, schemas: dict[str, Schema]) -
 def written(lines: list[dict[str, Any]]) -> str:
     """The lines as a table: of each entry, how many seeds were run, how many of them failed, and by what."""
     frame = pd.DataFrame(lines)
-    frame["steps"] = frame["steps"].map(lambda steps: int(steps) if steps else "all")
+    frame["steps"] = frame["steps"].map(lambda steps: "all" if pd.isna(steps) else int(steps))
     out = ["| entry | table | steps | seeds | failed | CPU seconds a fit | what |", "|---|---|---|---|---|---|---|"]
     for (model, table, steps), part in frame.groupby(["model", "table", "steps"], sort=False):
         what = "; ".join(dict.fromkeys(fault for faults in part["faults"] for fault in faults)) or "-"

@@ -19,7 +19,7 @@ PACKAGE = Path(zoo.__file__).parent
 
 # ground first: a room imports from floors below its own, and rooms of one floor know nothing of each other
 FLOORS = (
-    ("errors", "launch", "bounds"),
+    ("errors", "launch", "bounds", "shared"),
     ("folder", "arguments"),
     ("table", "networks", "targets", "scope"),
     ("rows", "recipe", "flows"),

@@ -17,6 +17,7 @@ from zoo.evaluate.stacking import stacked
 from zoo.model import Model
 from zoo.recipe import Recipe
 from zoo.rows.rows import Rows
+from zoo.shared import worst
 from zoo.table.codec import Codec
 from zoo.table.schema import Schema
 
@@ -78,6 +79,7 @@ class Stack(nn.Module):
             k_hat=np.max(shapes, 0),
             bound=loosest(one.bound for one in each),
             particles=max(one.particles for one in each),
+            shared=worst(one.shared for one in each),
         )
 
     def log_prob(self, rows: Rows, particles: int) -> Tensor:

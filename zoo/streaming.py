@@ -17,6 +17,7 @@ from zoo.errors import ZooWarning
 from zoo.estimator import Estimator
 from zoo.evaluate.likelihood import Scores
 from zoo.fitting.loop import Progress
+from zoo.shared import Shared, worst
 from zoo.table.stream import PART, Stream
 from zoo.table.writer import write_parts
 
@@ -33,6 +34,7 @@ class Totals:
     rows: int = 0
     sums: np.ndarray = field(default_factory=lambda: np.zeros(6))
     monte_carlo: float = 0.0
+    shared: tuple[Shared, ...] = ()
     first: dict[str, Any] = field(default_factory=dict)
 
     def add(self, scores: Scores) -> None:
@@ -40,6 +42,7 @@ class Totals:
         self.sums += [w.sum(), w @ v, w @ scores.elbo, w @ w, w**2 @ v, w**2 @ v**2]
         self.monte_carlo += float(np.square(scores.monte_carlo).sum())
         self.rows, self.first = self.rows + len(v), self.first or scores.to_json()
+        self.shared = worst([self.shared, scores.shared])
 
     def to_json(self) -> dict[str, Any]:
         weight, total, elbo, *squares = map(float, self.sums)
@@ -52,6 +55,7 @@ class Totals:
             "elbo": elbo / weight,
             "gap": mean - elbo / weight,
             "monte_carlo_error": math.sqrt(self.monte_carlo) / n,
+            "shared_errors": [one._asdict() for one in self.shared],
         }
 
 

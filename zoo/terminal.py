@@ -146,6 +146,7 @@ def sentence(score: dict[str, Any]) -> str:
 
             loose = f" above {K_HAT_GOOD}: loose on some rows" if score["k_hat"] > K_HAT_GOOD else ""
             parts.append(f"k-hat {score['k_hat']:.2f}{loose}")
+        parts += [shared["says"] for shared in score.get("shared_errors", ())]
         text += f" ({', '.join(parts)})"
     return f"{text}; {score['measure']}"
 

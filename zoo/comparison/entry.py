@@ -10,6 +10,7 @@ import numpy as np
 
 from zoo.estimator import Estimator
 from zoo.evaluate.likelihood import Scores, k_hats, loosest
+from zoo.shared import worst
 
 
 @dataclass
@@ -90,6 +91,7 @@ def _joined(parts: Sequence[Scores], judged: Sequence[np.ndarray]) -> Scores:
         bound=loosest(part.bound for part in parts),
         particles=min(part.particles for part in parts),
         weight=weight / weight.mean() if weight.sum() > 0 else weight,
+        shared=worst(part.shared for part in parts),
     )
 
 
@@ -109,4 +111,5 @@ def _averaged(parts: Sequence[Scores]) -> Scores:
         monte_carlo=np.sqrt(np.square([part.monte_carlo for part in parts]).sum(0)) / len(parts),
         k_hat=np.max(k_hats(parts), 0),
         particles=min(part.particles for part in parts),
+        shared=worst(part.shared for part in parts),
     )

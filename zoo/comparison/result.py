@@ -175,6 +175,7 @@ class Comparison:
         keys = ("log_likelihood", "standard_error", "bound", "elbo", "gap", "k_hat", "particles", "monte_carlo_error")
         document = entry.scores.to_json() if entry.scores else {"bound": "none"} if entry.estimator else {}
         line |= {key: finite(document.get(key)) for key in keys}
+        line["shared_errors"] = document.get("shared_errors", [])
         if entry.scores:
             line["standard_error"] = finite(paired(entry.every, entry.scores.weight).standard_error)
         found = self.judged.line(entry.model) if self.judged and entry.scores else {}

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from zoo.comparison.result import Comparison
 
 BASELINE = "independent"
+SHARED = 0.2
+"""Of the standard error over rows: what an error that rows share may be before it is said."""
 
 
 def warnings_of(entry: Entry, comparison: Comparison) -> list[str]:
@@ -37,6 +39,7 @@ def _of_scores(entry: Entry, comparison: Comparison) -> list[str]:
             out.append(f"{sure} than independent columns on held-out rows ({below:.3f} ± {error:.3f})")
     if scores.high_k_hat is not None and scores.high_k_hat > K_HAT_GOOD:
         out.append(f"k-hat {scores.high_k_hat:.2f} above {K_HAT_GOOD}: the bound is loose on some rows")
+    out += [shared.says for shared in scores.shared if shared.error > SHARED * scores.standard_error]
     if model.pattern_wise and model.schema.has_missing:
         out.append("with missing cells a density for each pattern, not the marginal of one joint")
     for choice_name, values in model_grid(entry).items():

@@ -19,6 +19,7 @@ from zoo.evaluate.fixed import views
 from zoo.log_weights import log_mean, log_weights
 from zoo.rows.rows import Rows
 from zoo.scope import scope
+from zoo.shared import Shared, worst
 
 if TYPE_CHECKING:
     from zoo.model import Bound, Model
@@ -48,6 +49,7 @@ class Scores:
     monte_carlo     (n,) Monte Carlo standard error of log_likelihood; zero where exact
     k_hat           (n,) Pareto k-hat of the importance weights; empty where exact, or where there are too few
     weight          (n,) of the rows, in every mean; ones where the table has none
+    shared          errors that all rows have in common, of a solver or of log Z; none of them is in `monte_carlo`
     """
 
     log_likelihood: np.ndarray
@@ -58,6 +60,7 @@ class Scores:
     particles: int
     measure: str
     weight: np.ndarray
+    shared: tuple[Shared, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -104,6 +107,7 @@ class Scores:
             k_hat=np.max(k_hats([self, alone]), 0),
             measure=measure,
             bound="exact" if both else "estimate",
+            shared=worst([self.shared, alone.shared]),
         )
 
     def to_frame(self, index: pd.Index) -> pd.DataFrame:
@@ -125,6 +129,7 @@ class Scores:
             "k_hat": self.high_k_hat,
             "particles": self.particles,
             "monte_carlo_error": self.monte_carlo_error,
+            "shared_errors": [one._asdict() for one in self.shared],
             "measure": self.measure,
         }
 
@@ -196,11 +201,12 @@ def _said(model: Model, rows: Rows, draws: int, seed: int) -> Scores:
     k = 1 if bound == "exact" else draws
     with torch.no_grad(), scope(seed):
         parts = [model.program.log_prob(rows.take(i), k) for i in _positions(rows).split(DIRECT_ROWS) if len(i)]
+        shared = model.program.shared_errors(rows) if rows.n and hasattr(model.program, "shared_errors") else ()
     log = torch.cat(parts, 1).double() if parts else torch.zeros(k, 0, dtype=torch.float64)
     error = log.std(0) / math.sqrt(k) if k > 1 and rows.n else torch.zeros(rows.n)
     mean, weight = log.mean(0).cpu().numpy(), rows.weight.cpu().numpy()
     none, measure = np.zeros(0), model.schema.measure
-    return Scores(mean, mean.copy(), error.cpu().double().numpy(), none, bound, k, measure, weight)
+    return Scores(mean, mean.copy(), error.cpu().double().numpy(), none, bound, k, measure, weight, tuple(shared))
 
 
 def _positions(rows: Rows) -> Tensor:

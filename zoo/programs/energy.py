@@ -16,6 +16,7 @@ from zoo.programs.denoiser import estimates
 from zoo.rows.rows import Rows
 from zoo.rows.scores import Marginals, NormalScores
 from zoo.scope import scope
+from zoo.shared import Shared
 from zoo.table.schema import Schema
 
 FEWEST = 512
@@ -34,8 +35,14 @@ class LogZ(NamedTuple):
     high_error: float
 
     @property
-    def middle(self) -> float:
-        return (self.low + self.high) / 2
+    def taken(self) -> float:
+        """The larger, by which a density is not above what the draws say."""
+        return max(self.low, self.high)
+
+    @property
+    def error(self) -> float:
+        """What is between both sides, and the larger standard error."""
+        return abs(self.high - self.low) + max(self.low_error, self.high_error)
 
 
 class Energy(nn.Module):
@@ -43,8 +50,9 @@ class Energy(nn.Module):
 
     Numbers and levels are normal scores u (zoo.rows.scores), so f = 0 stands for independent columns. log Z comes from
     annealed importance sampling (Neal 2001), from phi to p, which is below it in expectation, and from draws of p back
-    to phi, which is above (Grosse et al. 2015): the number is taken at the middle, its estimates at either side. Where
-    columns are given it is a mean over draws of phi for each row. Cells not seen are summed over draws of phi.
+    to phi, which is above as far as these are exact (Grosse et al. 2015). The larger is taken, so that the number errs
+    downwards. Where columns are given it is a mean over draws of phi for each row, from below: there the number errs
+    upwards. Cells not seen are summed over draws of phi.
 
     temperatures  of annealing, for log Z and for draws
     walkers       that estimate log Z
@@ -152,17 +160,26 @@ class Energy(nn.Module):
         return LogZ(low, -high, low_error, high_error)
 
     def _log_z(self, rows: Rows, particles: int) -> Tensor:
-        """log Z for each estimate of each row (particles, n or 1): half of them from either side."""
+        """log Z for each estimate of each row (particles, n), or one for all (1, 1)."""
         if not rows.given.shape[-1]:
-            z = self.log_z()
-            sides = torch.tensor([z.low, z.high], dtype=torch.float64, device=rows.given.device).repeat(particles)
-            out = sides[:particles].clone()
-            if particles % 2:
-                out[-1] = z.middle
-            return out[:, None]
-        u = torch.randn(particles, self.walkers, self.scores.width, dtype=torch.float64, device=rows.given.device)
-        each = [self.tilt(w.repeat(rows.n, 1), rows.given.repeat_interleave(self.walkers, 0)) for w in u]
-        return torch.stack([f.unflatten(0, (rows.n, -1)).logsumexp(-1) for f in each]) - math.log(self.walkers)
+            return torch.full((1, 1), self.log_z().taken, dtype=torch.float64, device=rows.given.device)
+        given = rows.given.repeat_interleave(self.walkers, 0)
+        each = []
+        for _ in range(particles):
+            u = torch.randn(len(given), self.scores.width, dtype=torch.float64, device=given.device)
+            each.append(self.tilt(u, given).unflatten(0, (rows.n, -1)).logsumexp(-1))
+        return torch.stack(each) - math.log(self.walkers)
+
+    def shared_errors(self, rows: Rows) -> list[Shared]:
+        """Of log Z, from both sides."""
+        if rows.given.shape[-1]:
+            says = (
+                f"log Z of each row by {self.walkers} draws of independent columns, from below: the number errs upwards"
+            )
+            return [Shared("log Z", 0.0, says)]
+        z = self.log_z()
+        sides = f"{z.low:.4g} ± {z.low_error:.2g} from below, {z.high:.4g} ± {z.high_error:.2g} from above"
+        return [Shared("log Z", z.error, f"log Z {sides}, the larger taken: the number errs downwards")]
 
     # ---- numbers and draws
 
@@ -171,7 +188,7 @@ class Energy(nn.Module):
         drawn = bool(self.scores.sizes) or self.schema.has_lattice or any(c.atoms for c in self.schema.numeric)
         z = self._log_z(rows, particles)
         if rows.complete and not drawn:
-            return self._log_ratio(rows) - z
+            return (self._log_ratio(rows) - z).expand(particles, -1)
         each = estimates(self._log_ratio, rows, particles * DRAWS).unflatten(0, (particles, DRAWS))
         return each.logsumexp(1) - math.log(DRAWS) - z
 

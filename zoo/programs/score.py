@@ -15,7 +15,8 @@ from zoo.flows.angle import exact, guessed, ladder, measure, move
 from zoo.networks.residual import Residual
 from zoo.programs.denoiser import EVEN, UNTOLD, Denoiser, Told, estimates, evenly, partly, spread_out
 from zoo.rows.rows import Rows
-from zoo.rows.scores import Marginals, NormalScores, log_phi
+from zoo.rows.scores import Marginals, NormalScores, Scored, log_phi
+from zoo.shared import Shared
 from zoo.table.schema import Schema
 
 Path = Literal["ve", "vp", "line"]
@@ -27,6 +28,8 @@ ENDS = {"line": 1e-3, "vp": 1e-4}
 CLOSER = 2.0
 """Power of the time by which a draw's steps lie closer together where there is little noise."""
 SNR = 0.16
+TRIED = 200
+"""Rows at which the solver's error is looked at."""
 
 
 class Score(nn.Module):
@@ -176,16 +179,22 @@ class Score(nn.Module):
         copies = self.scores.width if self.scores.width <= self.trace else 1
         return estimates(self._log_flow, rows, particles, copies)
 
-    def _log_flow(self, rows: Rows, solver: int | None = None) -> Tensor:
+    def _log_flow(self, rows: Rows) -> Tensor:
+        coded = self.scores.encode(rows)
+        return self._along(rows, coded, self._probe(coded), self.solver)
+
+    def _probe(self, coded: Scored) -> Tensor | None:
+        """Signs (n, C) by which the divergence is guessed; none where it is exact."""
+        return None if self.scores.width <= self.trace else 2.0 * torch.randint_like(coded.u, 2) - 1
+
+    def _along(self, rows: Rows, coded: Scored, probe: Tensor | None, solver: int) -> Tensor:
+        """log p (n,) at a place in each cell, by so many steps."""
         assert rows.cells is not None
-        coded, seen = self.scores.encode(rows), rows.cells.seen
         first, last = self._span
-        told, width = Told(seen, torch.zeros_like(seen), rows.given), self.scores.width
-        if width <= self.trace:
-            rate = exact(self._velocity(told), width)
-        else:
-            rate = guessed(self._velocity(told), 2.0 * torch.randint_like(coded.u, 2) - 1)
-        angles = ladder(first, last, solver or self.solver).to(coded.u)
+        told = Told(rows.cells.seen, torch.zeros_like(rows.cells.seen), rows.given)
+        velocity = self._velocity(told)
+        rate = exact(velocity, self.scores.width) if probe is None else guessed(velocity, probe)
+        angles = ladder(first, last, solver).to(coded.u)
         end, total = measure(rate, math.cos(first) * coded.u, angles)
         ratio = torch.where(coded.seen, log_phi(end) - log_phi(coded.u) + math.log(math.cos(first)), 0.0).sum(-1)
         return ratio + total + coded.base
@@ -193,10 +202,29 @@ class Score(nn.Module):
     def solver_error(self, rows: Rows) -> Tensor:
         """How far the log-likelihood of each row (n,) is from that of half as many steps, at one place in each cell:
         above the error of all steps, which is of the fourth order."""
-        state = torch.random.get_rng_state()
-        full = self._log_flow(rows)
-        torch.random.set_rng_state(state)
-        return full - self._log_flow(rows, self.solver // 2)
+        coded = self.scores.encode(rows)
+        probe = self._probe(coded)
+        return self._along(rows, coded, probe, self.solver) - self._along(rows, coded, probe, self.solver // 2)
+
+    def trace_error(self, rows: Rows) -> Tensor:
+        """Standard deviation of the log-likelihood of each row (n,) over probes of the divergence, from two of them."""
+        coded = self.scores.encode(rows)
+        one, other = (self._along(rows, coded, self._probe(coded), self.solver) for _ in range(2))
+        return (one - other).abs() / math.sqrt(2)
+
+    def shared_errors(self, rows: Rows) -> list[Shared]:
+        """Of the flow's solver, at some of the rows; and what the estimator of its divergence adds to Monte Carlo."""
+        some = rows.take(torch.linspace(0, rows.n - 1, min(rows.n, TRIED), device=rows.given.device).long())
+        off = self.solver_error(some)
+        says = (
+            f"solver of {self.solver} steps off by {float(off.mean().abs()):.2g}, {float(off.abs().max()):.2g} at worst"
+        )
+        if self.scores.width <= self.trace:
+            says += ", divergence exact"
+        else:
+            spread = float(self.trace_error(some).square().mean().sqrt())
+            says += f", divergence by random probes that vary by {spread:.2g} a row and draw (in the Monte Carlo error)"
+        return [Shared("solver", float(off.mean().abs()), says)]
 
 
 def angle_of(path: str, t: Tensor) -> Tensor:

@@ -150,7 +150,8 @@ def _score_facts(score: dict[str, Any] | None) -> list[tuple[str, str]]:
         return []
     text = f"{words.number(score['elbo'])}, {words.number(score['gap'])} below the log-likelihood"
     k_hat = f"; k-hat {score['k_hat']:.2f}" if score.get("k_hat") is not None else ""
-    return [("ELBO", f"{text} ({score['particles']} draws{k_hat})")]
+    shared = [(one["what"], one["says"]) for one in score.get("shared_errors", ())]
+    return [("ELBO", f"{text} ({score['particles']} draws{k_hat})"), *shared]
 
 
 def _line_up(source: Source, names: list[str]) -> list[dict[str, Any]]:

@@ -58,7 +58,10 @@ def _ranked(place: int, line: dict[str, Any], finest: float | None) -> dict[str,
         "k_hat": "" if k_hat is None else f"{k_hat:.2f}",
         "monte_carlo": ""
         if exact
-        else f"{line['particles']} draws, Monte Carlo error {_small(line['monte_carlo_error'])}",
+        else "; ".join(
+            [f"{line['particles']} draws, Monte Carlo error {_small(line['monte_carlo_error'])}"]
+            + [shared["says"] for shared in line.get("shared_errors", ())]
+        ),
         "clusters": "" if clusters is None else str(clusters),
         "parameters": "" if parameters is None else f"{parameters:,}",
         "seconds": words.duration(line["seconds"]),
