@@ -37,8 +37,8 @@ from generators import GaussianGrid, GaussianRing, Modes
 TABLES = {"grid": GaussianGrid, "ring": GaussianRing}
 MODELS = (
     "gan", "wgan-gp", "hinge-gan", "minibatch-gan", "infogan", "sinkhorn-generator", "gan-minimax", "wgan", "bigan",
-    "mmd-generator", "energy-generator", "aae", "vae-gan", "adversarial-vb",
-    "flow-matching", "ddpm", "ddim", "score-vp", "score-ve", "latent-diffusion",
+    "mmd-generator", "energy-generator", "gumbel-gan", "aae", "vae-gan", "adversarial-vb",
+    "flow-matching", "ddpm", "ddim", "score-vp", "score-ve", "latent-diffusion", "ebm", "nce",
 )  # fmt: skip
 LAST = {"fit.keep": "last"}
 FINE = {**LAST, "objective.waves": 6}
@@ -50,7 +50,8 @@ DENOISERS = ("flow-matching", "ddpm", "ddim", "score-vp", "score-ve")
 FIT_OF = {"ddim": "ddpm"}
 """Two entries that differ in how they draw."""
 SETTINGS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("gan", "minibatch-gan", "infogan"), FINE),
+    **dict.fromkeys(("gan", "minibatch-gan", "gumbel-gan"), FINE),
+    "infogan": {**FINE, "program.prior.components": 25, "objective.information": 0.1},
     "wgan-gp": {
         **FINE,
         "fit.steps": 2000,
@@ -113,9 +114,8 @@ def line(name: str, table_name: str, seed: int, sets: dict[str, Any]) -> dict[st
         started = judged(table, codec.decode(posterior.sample(model, 5000)))
     found = judged(table, codec.decode(posterior.sample(done.model, 5000)))
     found["passes"] = found["covered"] == len(table.centres) and found["within"] >= 0.9
-    looks = done.fitted.history
-    look = looks[-1] if recipe.fit.get("keep") == "last" else max(looks, key=lambda h: h["validation"])
-    watched = {key: look[key] for key in ("coverage", "critic_accuracy") if key in look}
+    kept = done.fitted.kept
+    watched = {key: kept[key] for key in ("coverage", "critic_accuracy") if key in kept}
     return {
         "model": name, "table": table_name, "modes": len(table.centres), "seed": seed, **found,
         "settings": settings, "started": started, **watched, "notes": done.fitted.notes,

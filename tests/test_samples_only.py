@@ -476,3 +476,17 @@ def test_codes_find_clusters(complete_mixed):
     table = pd.crosstab(kept.predict(frame), modes)
     assert table.to_numpy().max(axis=1).sum() / len(frame) > 0.9
     assert kept.transform(frame).shape == (2000, 2)
+
+
+@pytest.mark.slow
+def test_codes_are_read_of_the_generator_that_is_kept(monkeypatch):
+    """No look beats the start: the guide, which knew nothing then, learns what the start's draws were made with."""
+    monkeypatch.setattr(Adversarial, "agreement", lambda self, model, rows: torch.zeros(()))
+    frame = GaussianRing().sample(500, np.random.default_rng(0))
+    sets = {"program.prior.components": 8, "fit.steps": 300, "fit.keep": "best"}
+    model = Estimator("infogan", settings=sets, device="cpu").fit(frame).model_
+    with torch.no_grad(), scope(1):
+        rows = model.rows(frame)
+        made, latents = told(model, rows, "straight-through", 0.5)
+        levels = model.guide.read(made.features)[0].argmax(1)
+    assert float((levels == latents["cluster"]).double().mean()) > 0.9

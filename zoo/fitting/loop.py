@@ -18,8 +18,8 @@ from zoo.fitting.forensics import NonFiniteError, explain
 from zoo.fitting.settings import FitSettings
 from zoo.fitting.source import InMemory, Source
 from zoo.fitting.step import Step
-from zoo.objectives.elbo import elbo_of_rows, on_holes
-from zoo.objectives.turn import Turn
+from zoo.objectives.elbo import elbo_of_rows
+from zoo.objectives.turn import Stage, Turn
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 
@@ -105,7 +105,7 @@ def fit(
                 turns = list(model.objective.turns(model))
                 loop = _Loop(model, train, batches, validation, settings, deadline, progress, started, fitted, turns)
                 loop.run()
-                loop.run_on_holes()
+                loop.run_afterwards()
             finally:
                 for parameter in frozen:
                     parameter.requires_grad_(True)
@@ -165,20 +165,22 @@ class _Loop:
         self.fitted.kept = dict(self.best_look or self.start)
         self._note()
 
-    def run_on_holes(self) -> None:
-        """The guide alone, on rows with holes and without, where the objective asks for it and there is time left; what
-        goes wrong leaves it as it was."""
-        share = getattr(self.model.objective, "holes", 0.0)
-        if not share or (self.deadline is not None and told(time.perf_counter() > self.deadline)):
+    def run_afterwards(self) -> None:
+        """The objective's last stage, where it has one and there is time left; what goes wrong leaves all as it was."""
+        stage: Stage | None = getattr(self.model.objective, "afterwards", lambda model: None)(self.model)
+        if stage is None or (self.deadline is not None and told(time.perf_counter() > self.deadline)):
             return
-        steps = math.ceil(share * self.planned)
-        own = self.settings.model_copy(update={"steps": steps, "epochs": None, "patience": 0, "average": 0.0})
-        turns, now = [on_holes(self.model)], time.perf_counter()
+        steps = math.ceil(stage.share * self.planned)
+        changed = {"steps": steps, "epochs": None, "patience": 0, "average": 0.0, "keep": stage.keep}
+        own, now = self.settings.model_copy(update=changed), time.perf_counter()
+        held = None if self.validation is None else self.validation.thinned(stage.hidden)
+        done = Fitted()
         try:
-            half = None if self.validation is None else self.validation.thinned(0.5)
-            _Loop(self.model, self.train, self.source, half, own, self.deadline, None, now, Fitted(), turns).run()
+            _Loop(self.model, self.train, self.source, held, own, self.deadline, None, now, done, [stage.turn]).run()
         except NonFiniteError as error:
-            self.fitted.notes.append(f"the guide was not fitted to rows with missing cells: {error.message}")
+            self.fitted.notes.append(f"the steps of the guide alone, at the end, were left out: {error.message}")
+        if "went back" in done.stopped:
+            self.fitted.notes.append(f"the steps of the guide alone, at the end: {done.stopped}")
 
     def _take_steps(self) -> None:
         losses: list[Tensor] = []

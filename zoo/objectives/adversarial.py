@@ -15,7 +15,7 @@ from zoo.log_weights import log_weights
 from zoo.networks.mlp import MLP
 from zoo.objectives.critic import Critic
 from zoo.objectives.samples import inferred, told
-from zoo.objectives.turn import Turn
+from zoo.objectives.turn import Stage, Turn
 from zoo.objectives.two_sample import Sampled, energy_distance
 from zoo.rows.relaxed import LEVELS, Drawn, real
 from zoo.rows.rows import Rows
@@ -56,6 +56,8 @@ def lower(draws: Tensor) -> Tensor:
     return -draws
 
 
+CODES = 0.5
+"""Of the planned steps, those in which the guide of codes learns alone, from draws that do not run out."""
 LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "non-saturating": (entropy, unlike),
     "minimax": (entropy, minimax),
@@ -156,6 +158,13 @@ class Adversarial(Sampled):
             yield turn("classifier", list(self.classifier.parameters()), self.classifier_loss)
         yield turn("generator", list(model.fitted_parameters()), self.generator_loss, self.inner, lead=self.lead)
 
+    def afterwards(self, model: Model) -> Stage | None:
+        """The guide of codes once more, of the generator that is kept: it may be that of an early look, or the start,
+        of which the guide of that moment has learned little."""
+        if not self.information:
+            return None
+        return Stage(Turn(model.guide_parameters(), lambda rows: self.codes_loss(model, rows)), CODES, keep="last")
+
     # ---- losses
 
     def critic_loss(self, model: Model, rows: Rows) -> Tensor:
@@ -187,6 +196,13 @@ class Adversarial(Sampled):
             x = torch.cat([real(rows), rows.given], 1)
             out = out + self.match * energy_distance(x, torch.cat([drawn.features, rows.given], 1), rows.weight)
         return out
+
+    def codes_loss(self, model: Model, rows: Rows) -> Tensor:
+        """Minus what the guide says of the codes of as many draws as there are rows; a scalar."""
+        with torch.no_grad():
+            _, drawn, latents = self.draws(model, rows)
+        guide: Any = model.guide
+        return -weighted(guide.log_codes(torch.cat([drawn.features, rows.given], 1), latents), rows)
 
     def classifier_loss(self, model: Model, rows: Rows) -> Tensor:
         """Minus what the classifier says of rows of what they are given; a scalar."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo.bounds import Count, Share, Weight
 from zoo.log_weights import LogWeights, log_mean, log_weights
 from zoo.objectives.samples import inferred
-from zoo.objectives.turn import Turn
+from zoo.objectives.turn import Stage, Turn
 from zoo.rows.rows import Rows
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ class Elbo(nn.Module):
         weight = self.beta * (self.progress / self.anneal).clamp(max=1.0) if self.anneal else self.beta
         return torch.where(self.progress < self.settle, FREE, weight) if self.settle else weight
 
+    def afterwards(self, model: Model) -> Stage | None:
+        return on_holes(model, self.holes)
+
     def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
         """The bound of each row (n,), that which a fit is stopped by."""
         return elbo_of_rows(model, rows, particles)
@@ -149,17 +152,23 @@ class Iwae(nn.Module):
         w = log_weights(model.program, model.guide, rows, self.particles)
         return -((rows.weight * log_mean(w.rows)).sum() / rows.n + w.globals / rows.total)
 
+    def afterwards(self, model: Model) -> Stage | None:
+        return on_holes(model, self.holes)
+
     def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
         """The bound of each row (n,)."""
         return log_mean(log_weights(model.program, model.guide, rows, self.particles).rows)
 
 
-def on_holes(model: Model) -> Turn:
-    """The guide's own turn, on batches in most of whose rows cells are hidden; the objective's schedule is over."""
+def on_holes(model: Model, share: float) -> Stage | None:
+    """The guide's own stage, on batches in most of whose rows cells are hidden; the objective's schedule is over."""
+    if not share:
+        return None
     settled = deepcopy(model.objective)
     if isinstance(settled, Elbo):
         settled.progress.fill_(1.0)
-    return Turn(model.guide_parameters(), lambda rows: settled.loss(model, rows.thinned(0.8)))
+    turn = Turn(model.guide_parameters(), lambda rows: settled.loss(model, rows.thinned(0.8)))
+    return Stage(turn, share, hidden=0.5)
 
 
 def elbo_of_rows(model: Model, rows: Rows, particles: int) -> Tensor:

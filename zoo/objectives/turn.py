@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -37,3 +38,18 @@ class Turn:
         """How much of its own span is done."""
         first, last = self.span
         return min(max((share - first) / (last - first), 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A turn that is taken alone, once the state of all else is kept.
+
+    share   of the planned steps, beside them
+    hidden  largest share of the cells that are hidden in the rows by which the best look is chosen
+    keep    "best" look, or "last": where the rest of the model says nothing of how good this part is
+    """
+
+    turn: Turn
+    share: float
+    hidden: float = 0.0
+    keep: Literal["best", "last"] = "best"
