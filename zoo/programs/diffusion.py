@@ -31,8 +31,8 @@ class Diffusion(nn.Module):
 
     log p(x) >= E[log p(x | x_1) - sum_t KL(q(x_t-1 | x_t, x) || p(x_t-1 | x_t))] - KL(q(x_T | x) || noise)
 
-    predicts   what the network says of numbers: "noise", "x0", or "v" = cos(a) e - sin(a) u, which is zero on average
-               where columns are independent. Salimans & Ho 2022
+    predicts   what the network says of numbers: "noise"; "x0", the row, less cos(a) u_t; or "v" = cos(a) e - sin(a) u,
+               which is zero on average where columns are independent. Salimans & Ho 2022
     schedule   angles a_t: "linear" in the variance of a step, Ho et al. 2020; "cosine", Nichol & Dhariwal 2021
     marginals  "scores" or "codec" (numbers in codec units as they are), see zoo.rows.scores
     sampler    "ancestral", or "ddim", which adds no noise on the way. Song et al. 2021
@@ -91,9 +91,11 @@ class Diffusion(nn.Module):
         tell = (torch.rand(rows.n, 1, device=seen.device) >= UNTOLD).float()
         raw, logits = self.denoiser.read(*self._shown(coded, u, x, told), self.angles[t], told, tell)
         a = self.angles[t][:, None]
-        target = {"noise": noise, "x0": coded.u, "v": a.cos() * noise - a.sin() * coded.u}[self.predicts]
+        target = {"noise": noise, "x0": coded.u - a.cos() * u, "v": a.cos() * noise - a.sin() * coded.u}[self.predicts]
         there = noised[:, self.denoiser.owners]
         error = torch.where(there, (raw - target).square(), 0.0).sum(-1)
+        if self.predicts == "x0":  # what is told is as small as the noise, and so must its error be
+            error = error / a[:, 0].sin().square()
         guess = self._levels(logits, x, t)
         surprise = -(guess.clamp_min(multinomial.TINY).log() * self._hot(coded.codes)).sum(-1)
         levels = torch.where(noised[:, len(self.schema.numeric) :], surprise, 0.0).sum(-1)
@@ -143,7 +145,8 @@ class Diffusion(nn.Module):
             row = ((u - s * raw) / c.clamp_min(NEAR)).clamp(-FARTHEST, FARTHEST)
             noise = (u - c * row) / s
         else:
-            row, noise = raw, (u - c * raw) / s
+            row = c * u + raw
+            noise = (u - c * row) / s
         return row, noise, self._levels(logits, x, t)
 
     def _levels(self, logits: Tensor, x: Tensor, t: Tensor) -> Tensor:
