@@ -24,6 +24,7 @@ from zoo.programs.score import angle_of
 from zoo.rows import multinomial
 from zoo.rows.rows import Rows
 from zoo.scope import scope
+from zoo.table.infer import infer_schema
 
 COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.5]], dtype=torch.float64)
 TRUTH = MultivariateNormal(torch.zeros(2, dtype=torch.float64), COVARIANCE)
@@ -325,8 +326,6 @@ def test_which_cells_are_noise():
 
 
 def test_guidance_of_one_is_none_and_more_goes_further(build, mixed):
-    from zoo.table.infer import infer_schema
-
     model = build("ddpm", mixed, schema=infer_schema(mixed, given=["colour"]))
     with torch.no_grad():
         for p in model.program.denoiser.parameters():
@@ -343,6 +342,23 @@ def test_guidance_of_one_is_none_and_more_goes_further(build, mixed):
         assert torch.equal(d.guided(u, levels, a, told, 1.0)[0], plain)
         np.testing.assert_allclose(d.guided(u, levels, a, told, 3.0)[0], off + 3 * (plain - off), atol=1e-6)
     assert not torch.allclose(plain, off)
+
+
+def test_guidance_of_latents(build, mixed):
+    """Of one it is none, and more goes further; a fit hides what is given from some rows, so that both are learned."""
+    model = build("latent-diffusion", mixed, schema=infer_schema(mixed, given=["colour"]))
+    prior, given = model.program.prior, model.rows(mixed).given
+    with torch.no_grad():
+        for p in prior.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+        u, a = torch.randn(len(given), prior.dim), torch.full((len(given),), 0.7)
+        told, untold = prior.velocity(u, a, given), prior.velocity(u, a, given, torch.zeros(len(given), 1))
+        assert torch.equal(prior.guided(u, a, given), told)
+        prior.guidance = 3.0
+        torch.testing.assert_close(prior.guided(u, a, given), untold + 3 * (told - untold))
+        assert not torch.allclose(told, untold)
+        other = prior.velocity(u, a, given.flip(0), torch.zeros(len(given), 1))
+    torch.testing.assert_close(other, untold)
 
 
 # ------------------------------------------------------------------------------------------------------------- energies

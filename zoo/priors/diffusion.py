@@ -22,6 +22,8 @@ from zoo.table.schema import Schema
 
 FIRST, LAST = 0.003, 20.0
 FREQUENCIES = 6
+UNTOLD = 0.1
+"""Share of rows that are fitted without what they are given, for guidance."""
 
 
 class Diffusion(nn.Module):
@@ -29,9 +31,10 @@ class Diffusion(nn.Module):
 
     Until it settles at draws of the rows' latents it is the standard Normal.
 
-    waves   octaves of sines and cosines by which the network reads every latent, of 1, 2, 4 ... radians a deviation
-    walk    steps of a draw, by Heun's method
-    solver  steps of a log-density, by the Runge-Kutta method
+    waves     octaves of sines and cosines by which the network reads every latent, of 1, 2, 4 ... radians a deviation
+    walk      steps of a draw, by Heun's method
+    solver    steps of a log-density, by the Runge-Kutta method
+    guidance  draws lean on what is given by so much more than 1. Ho & Salimans 2022
     """
 
     centre: Tensor
@@ -47,10 +50,12 @@ class Diffusion(nn.Module):
         walk: Count = 40,
         solver: Count = 16,
         waves: Natural = 4,
+        guidance: float = 1.0,
     ):
         super().__init__()
-        self.dim, self.walk, self.solver = dim, walk, solver
-        self.network = network(dim + 2 * waves * dim + 1 + 2 * FREQUENCIES + schema.given, dim)
+        self.dim, self.walk, self.solver, self.guidance = dim, walk, solver, guidance
+        told = schema.given + bool(schema.given)
+        self.network = network(dim + 2 * waves * dim + 1 + 2 * FREQUENCIES + told, dim)
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(dim))
         self.settled = False
@@ -75,14 +80,26 @@ class Diffusion(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         self.settled = bool(state)
 
-    def velocity(self, u: Tensor, angle: Tensor, given: Tensor) -> Tensor:
-        """E[cos(a) e - sin(a) z | u] (n, dim) of standardised latents."""
+    def velocity(self, u: Tensor, angle: Tensor, given: Tensor, tell: Tensor | None = None) -> Tensor:
+        """E[cos(a) e - sin(a) z | u] (n, dim) of standardised latents; `tell` (n, 1): 0 where it is not to know what is
+        given."""
         noise = angle.tan().log().clamp(-7, 7).float()[:, None]
         ripples = (u.float()[:, :, None] * self.ripples).flatten(1)
-        parts = [u.float(), ripples.sin(), ripples.cos(), given]
+        parts = [u.float(), ripples.sin(), ripples.cos()]
+        if given.shape[-1]:
+            tell = torch.ones_like(given[:, :1]) if tell is None else tell
+            parts += [given * tell, tell]
         parts += [noise / 7, (noise * self.waves).sin(), (noise * self.waves).cos()]
         out: Tensor = self.network(torch.cat(parts, -1)).to(u.dtype)
         return out
+
+    def guided(self, u: Tensor, angle: Tensor, given: Tensor) -> Tensor:
+        """The velocity, and what is given moves it so much more."""
+        told = self.velocity(u, angle, given)
+        if not given.shape[-1] or self.guidance == 1.0:
+            return told
+        other = self.velocity(u, angle, given, torch.zeros_like(given[:, :1]))
+        return told + (self.guidance - 1) * (told - other)
 
     def loss(self, z: Tensor, given: Tensor) -> Tensor:
         """Squared error of the noise told (n,), over noise to signal from 0.003 to 20."""
@@ -91,7 +108,8 @@ class Diffusion(nn.Module):
         a = (FIRST * (LAST / FIRST) ** place).atan()
         noise = torch.randn_like(z)
         c, s = a.cos()[:, None], a.sin()[:, None]
-        error = self.velocity(c * z + s * noise, a, given) - (c * noise - s * z)
+        tell = (torch.rand(len(z), 1, device=z.device) >= UNTOLD).float() if given.shape[-1] else None
+        error = self.velocity(c * z + s * noise, a, given, tell) - (c * noise - s * z)
         return a.cos().square() * error.square().mean(-1)
 
 
@@ -119,7 +137,7 @@ class Carried(TorchDistribution):
         u = torch.randn(len(given), prior.dim, device=given.device)
 
         def velocity(u: Tensor, a: Tensor) -> Tensor:
-            return prior.velocity(u, a, given)
+            return prior.guided(u, a, given)
 
         with torch.no_grad():
             z = prior.centre + prior.spread * move(velocity, u, self._angles(prior.walk).flip(0).float())
