@@ -173,7 +173,9 @@ class _Loop:
         steps = math.ceil(stage.share * self.planned)
         changed = {"steps": steps, "epochs": None, "patience": 0, "average": 0.0, "keep": stage.keep}
         own, now = self.settings.model_copy(update=changed), time.perf_counter()
-        held = None if self.validation is None else self.validation.thinned(stage.hidden)
+        held = self.validation if stage.keep == "best" else None
+        if held is not None:
+            held = held.thinned(stage.hidden)
         done = Fitted()
         try:
             _Loop(self.model, self.train, self.source, held, own, self.deadline, None, now, done, [stage.turn]).run()
