@@ -235,11 +235,9 @@ def page(lines: list[Line]) -> str:
         "# Synthetic rows of five tables", "",
         "`python -m benchmarks.synthetic_tables` says what is measured. Means over seeds, in brackets least and",
         "most. Beside held-out rows a second real sample is the ceiling; published figures are beside fitted rows.",
-        "C2ST here is beside held-out rows. `chain`, a likelihood fitted in a tenth of the time, is as good as `ddpm`",
-        "or better in shape and trend on magic, and in recall beside held-out rows on beijing; `ddpm` has the higher",
-        "C2ST on adult, beijing, magic and default, `chain` on shoppers.", "",
-        "Published recall of beijing is on another scale: of independent columns it is .439 there, above CTGAN's, and",
-        ".207 as measured here; CTGAN itself, measured here, is the line `ctgan`.", "",
+        "C2ST here is beside held-out rows. `chain`, `circuit` and `mixture` are likelihoods, fitted in a fraction of",
+        "`ddpm`'s time. Published recall of beijing is on another scale: what is published of independent columns and",
+        "CTGAN is to be held against the lines `independent` and `ctgan`.", "",
         "| table | model | seeds | " + " | ".join(COLUMNS.values()) + " |", "|---" * (3 + len(COLUMNS)) + "|",
     ]  # fmt: skip
     table = pd.DataFrame(lines, columns=["table", "model", *COLUMNS])

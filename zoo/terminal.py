@@ -301,10 +301,11 @@ def print_findings(model: str, findings: list[dict[str, Any]]) -> None:
 
 def print_quality(document: dict[str, Any]) -> None:
     """A judgement: every figure beside the ceiling and the floor."""
+    from zoo.report import words
+
     grid = Grid("", "synthetic", "real rows", "independent", "better", "what it is", box=None, header_style="bold")
     for name, figure in document["figures"].items():
-        error = figure["standard_error"]
-        value = f"{figure['value']:.4g}" + ("" if error is None else f" ± {error:.2g}")
+        value = words.figure(figure["value"], figure["standard_error"])
         ends = ("" if figure[end] is None else f"{figure[end]:.4g}" for end in ("ceiling", "floor"))
         grid.add_row(f"[cyan]{name}[/]", value, *ends, figure["better"], escaped(figure["says"]))
     say(grid)

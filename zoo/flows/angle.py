@@ -23,6 +23,15 @@ BEND = 7.0
 """How much closer steps lie where there is little noise. Karras et al. 2022."""
 
 
+UNTOLD = 0.1
+"""Share of rows that are fitted without what they are given, for guidance."""
+
+
+def guided(told: Tensor, untold: Tensor, strength: float) -> Tensor:
+    """What a network says, by `strength` beyond what it says untold of what is given. Ho & Salimans 2022."""
+    return told + (strength - 1) * (told - untold)
+
+
 def ladder(first: float, last: float, steps: int) -> Tensor:
     """Angles (steps + 1,) from `first` up to `last`, closer together where there is little noise."""
     ends = torch.tensor([first, last], dtype=torch.float64).tan() ** (1 / BEND)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from zoo.bounds import Count, Natural
-from zoo.flows.angle import exact, ladder, measure, move
+from zoo.flows.angle import UNTOLD, exact, guided, ladder, measure, move
 from zoo.networks.residual import Residual
 from zoo.rows.rows import Rows
 from zoo.rows.scores import log_phi
@@ -22,8 +22,6 @@ from zoo.table.schema import Schema
 
 FIRST, LAST = 0.003, 20.0
 FREQUENCIES = 6
-UNTOLD = 0.1
-"""Share of rows that are fitted without what they are given, for guidance."""
 
 
 class Diffusion(nn.Module):
@@ -99,7 +97,7 @@ class Diffusion(nn.Module):
         if not given.shape[-1] or self.guidance == 1.0:
             return told
         other = self.velocity(u, angle, given, torch.zeros_like(given[:, :1]))
-        return told + (self.guidance - 1) * (told - other)
+        return guided(told, other, self.guidance)
 
     def loss(self, z: Tensor, given: Tensor) -> Tensor:
         """Squared error of the noise told (n,), over noise to signal from 0.003 to 20."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zoo.flows.angle import guided
 from zoo.rows.rows import Rows
 from zoo.rows.scores import NormalScores
 from zoo.table.codec import FAR
@@ -26,8 +27,6 @@ AT_ONCE = 1 << 16
 EVEN = 0.5
 """Share of rows of a batch whose noise is even in the log of noise to signal: narrow modes are told where there is
 little, and a path has not much of its time for that."""
-UNTOLD = 0.1
-"""Share of rows that are fitted without what they are given, for guidance."""
 
 
 class Told(NamedTuple):
@@ -114,8 +113,7 @@ class Denoiser(nn.Module):
         if not self.given or strength == 1.0:
             return raw, logits
         other = self.read(u, levels, angle, told, torch.zeros(len(u), 1, device=u.device))
-        more = strength - 1
-        return raw + more * (raw - other[0]), logits + more * (logits - other[1])
+        return guided(raw, other[0], strength), guided(logits, other[1], strength)
 
 
 def estimates(one: Callable[[Rows], Tensor], rows: Rows, particles: int, width: int = 1) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.bounds import Count, Natural, Share
+from zoo.flows.angle import UNTOLD
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import EVEN, UNTOLD, Denoiser, Told, estimates, partly, spread_out
+from zoo.programs.denoiser import EVEN, Denoiser, Told, estimates, partly, spread_out
 from zoo.rows import multinomial
 from zoo.rows.rows import Rows
 from zoo.rows.scores import FARTHEST, Marginals, NormalScores, Scored, log_phi

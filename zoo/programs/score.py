@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.bounds import Count, Natural, Share
-from zoo.flows.angle import exact, guessed, ladder, measure, move
+from zoo.flows.angle import UNTOLD, exact, guessed, ladder, measure, move
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import EVEN, UNTOLD, Denoiser, Told, estimates, evenly, partly, spread_out
+from zoo.programs.denoiser import EVEN, Denoiser, Told, estimates, evenly, partly, spread_out
 from zoo.rows.rows import Rows
 from zoo.rows.scores import Marginals, NormalScores, Scored, log_phi
 from zoo.shared import Shared
