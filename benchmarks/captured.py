@@ -39,8 +39,8 @@ RESULTS = Path(__file__).parent / "results"
 
 def tables(folder: Path, rows: int) -> dict[str, pd.DataFrame]:
     adult = pd.read_csv(folder / "adult-train.csv.gz", header=None, skipinitialspace=True, na_values=["?"], nrows=rows)
-    magic = pd.read_csv(folder / "magic04.data.gz", header=None, nrows=rows).iloc[:, :-1]
-    return {"adult": adult.rename(columns=str), "magic04": magic.rename(columns=str)}
+    magic = pd.read_csv(folder / "magic04.data.gz", nrows=rows).iloc[:, :-1]
+    return {"adult": adult.rename(columns=str), "magic04": magic}
 
 
 def made(name: str, known: dict[str, pd.DataFrame]) -> tuple[str, Model, Rows] | None:

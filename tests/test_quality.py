@@ -322,10 +322,12 @@ def test_beta_recall_among_real_rows_is_a_half() -> None:
 
 def test_authenticity_of_copies_and_of_strangers() -> None:
     x = rng(0).normal(size=(300, 3))
-    assert support.authenticity(reach(x), distances(x, x)).value == 0
-    assert support.authenticity(reach(x), distances(x + 50, x)).value == 1
+    assert privacy.authenticity(x, x).value == 0
+    assert privacy.authenticity(x + 50, x).value == 1
     half = np.concatenate([x[:150], x[:150] + 50])
-    assert support.authenticity(reach(x), distances(half, x)).value == 0.5
+    assert privacy.authenticity(half, x).value == 0.5
+    strangers = privacy.authenticity(rng(1).normal(size=(300, 3)), x)
+    assert abs(strangers.value - 0.5) < 4 * strangers.standard_error
 
 
 def test_precision_and_recall_of_one_cluster_in_two() -> None:
@@ -451,8 +453,11 @@ def test_modes_are_counted() -> None:
     assert {name: value.value for name, value in coverage(modes, real, nowhere).items()} == {
         "modes_covered": 0.0,
         "within_modes": 0.0,
-        "mode_balance": 0.5,
+        "mode_balance": 0.0,
     }
+    noise = rng(4).normal(size=(5000, 2)) * 3  # some rows in most modes, none of its size
+    nothing = coverage(modes, real, sample(x=noise[:, 0], y=noise[:, 1]))
+    assert nothing["modes_covered"].value == 0
 
 
 # -------------------------------------------------------------------------------------------------------------- utility
@@ -559,6 +564,8 @@ def test_copied_rows_are_seen_in_a_judgement() -> None:
     copied = judge(world(400, 1), train, SCHEMA, train=train, only=only)
     assert copied["copies"].value == 1
     assert copied["copies"].ceiling == 0
+    assert copied["authenticity"].value == 0
+    assert abs(copied["authenticity"].ceiling - 0.5) < 0.15
     assert copied["nearer_to_training"].value == 1
     assert copied["too_close"].value == 1
     assert copied["too_close"].ceiling == pytest.approx(0.05, abs=0.01)
@@ -566,6 +573,7 @@ def test_copied_rows_are_seen_in_a_judgement() -> None:
     without = judge(train, train.iloc[::2], SCHEMA, only=only)
     assert without["copies"].value == 1
     assert without["copies"].ceiling == 0
+    assert without["authenticity"].value == 0
     assert "nearer_to_training" not in without.figures
     assert any("halved" in note for note in without.notes)
 

@@ -163,21 +163,23 @@ class Bench:
         return {
             "alpha_precision": support.alpha_precision(x, y),
             "beta_recall": support.beta_recall(nearest, across, y),
-            "authenticity": support.authenticity(nearest, across),
             **support.precision_recall(reach, support.reaches(y, support.NEIGHBOURS)[0], across),
         }
 
     def _privacy(self, drawn: Drawn) -> dict[str, Value]:
         """The held-out rows are compared with the second ones; all else with the rows that a model has seen."""
         if drawn.real:
+            mine, known = self._held_out[: self.rows("privacy")], self._known
             near, found = self._usual, privacy.copies(self.real, self.records if self.seen else self.second)
         else:
             mine = self._points(drawn.hidden.take(slice(self.rows("privacy"))))
             near = privacy.closest(mine, self._known if self.seen else self._held_out)
+            known = self._points(self.records.take(slice(MOST_RECORDS)))
             found = privacy.copies(drawn.came, self.records)
         out = {
             "closest_record": privacy.median(near),
             "too_close": privacy.too_close(near, self._usual),
+            "authenticity": privacy.authenticity(mine, known),
             "copies": found,
         }
         if not self.seen:

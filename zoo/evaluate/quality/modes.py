@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ from zoo.evaluate.quality.value import Value, share
 from zoo.table.schema import Column
 
 WITHIN = 3.0
+LEAST = 0.2
+"""Share of the rows of a mode without which it is not covered."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,21 @@ class Modes:
 
 
 def coverage(modes: Modes, real: Sample, other: Sample) -> dict[str, Value]:
-    """Share of the modes within 3 sigma of which a row lies, share of rows that lie within 3 sigma of a mode, and
-    1 - TV of the shares of the modes among these, beside real rows'."""
-    there, here = modes.distances(real), modes.distances(other)
-    hits = (here <= WITHIN).any(0)
-    within = share((here <= WITHIN).any(1))
-    p, q = _shares(there), _shares(here)
-    balance = 1 - float(np.abs(p - q).sum()) / 2
+    """Share of the modes that have a row within 3 sigma, and a fifth at least of as many as in real rows; share of rows
+    that lie within 3 sigma of a mode; and 1 - TV of the shares of the modes among these, beside real rows'."""
+    there, here = _counts(modes.distances(real)), _counts(modes.distances(other))
+    due = LEAST * there * len(other) / len(real)
+    inside = np.arange(len(other)) < here.sum()
+    p, q = there / max(there.sum(), 1), here / max(here.sum(), 1)
+    balance = 1 - float(np.abs(p - q).sum()) / 2 if here.any() else 0.0
     return {
-        "modes_covered": Value(float(hits.mean()), None, len(other)),
-        "within_modes": within,
-        "mode_balance": Value(balance if math.isfinite(balance) else 0.0, None, len(other)),
+        "modes_covered": Value(float((here >= np.maximum(due, 1)).mean()), None, len(other)),
+        "within_modes": share(inside),
+        "mode_balance": Value(balance, None, len(other)),
     }
 
 
-def _shares(distances: np.ndarray) -> np.ndarray:
-    """Share of each mode among the rows within 3 sigma of one, each row its nearest mode's."""
+def _counts(distances: np.ndarray) -> np.ndarray:
+    """Rows within 3 sigma of each mode, each row its nearest mode's."""
     near = distances.argmin(1)[(distances <= WITHIN).any(1)]
-    return np.bincount(near, minlength=distances.shape[1]) / max(len(near), 1)
+    return np.bincount(near, minlength=distances.shape[1])

@@ -45,13 +45,6 @@ def beta_recall(reach: np.ndarray, other_real: np.ndarray, other: np.ndarray) ->
     return Value(_delta(away), math.sqrt(float(influence.var()) / len(covered)), len(covered))
 
 
-def authenticity(reach: np.ndarray, other_real: np.ndarray) -> Value:
-    """Share of other rows whose nearest real row is farther than that row's own nearest real neighbour; of real rows
-    against real ones about 1/2, and far below it for copies."""
-    nearest = other_real.argmin(1)
-    return share(other_real.min(1) > reach[nearest])
-
-
 def precision_recall(real_reach: np.ndarray, other_reach: np.ndarray, other_real: np.ndarray) -> dict[str, Value]:
     """Share of other rows within the distance of some real row to its fifth neighbour, the share of real rows so near
     to some other row, and their harmonic mean; from the reaches (n,) and (m,). Kynkaanniemi et al. 2019."""
