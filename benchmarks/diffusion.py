@@ -30,7 +30,7 @@ from benchmarks.kept import keep
 from zoo.errors import ZooWarning
 
 MODES = ("ddpm", "ddim", "latent-diffusion", "score-vp", "score-ve", "flow-matching", "ebm", "nce")
-TRUTH = ("ddpm", "score-vp", "score-ve", "flow-matching", "ebm", "nce", "nsf", "gmm")
+TRUTH = ("ddpm", "latent-diffusion", "score-vp", "score-ve", "flow-matching", "ebm", "nce", "nsf", "gmm")
 SMALLER: dict[str, Any] = {"program.network.width": 128, "program.network.blocks": 2, "fit.batch": 256}
 LATTICE = 5e-3
 """Of an integral, what the lattice leaves and what a model has outside of it: `nsf` alone a thousandth in its tail."""
@@ -95,7 +95,7 @@ def truth(model: str, steps: int, seed: int, marginals: str = "codec") -> dict[s
     rng = np.random.default_rng(seed)
     table, test = bent(5000, rng), bent(1000, rng)
     log = norm.logpdf(test["x"]) + norm.logpdf(test["y"], test["x"] ** 2 / 2, 0.5)
-    own = {"program.marginals": marginals} if model not in ("nsf", "gmm") else {}
+    own = {"program.marginals": marginals} if model not in ("latent-diffusion", "nsf", "gmm") else {}
     begun = time.process_time()
     estimator = zoo.Estimator(model, settings=settings(model, steps) | own, seed=seed).fit(table)
     line: dict[str, Any] = {"table": "bent", "model": model, "fit_cpu_seconds": time.process_time() - begun}
@@ -136,6 +136,12 @@ def written(lines: list[dict[str, Any]]) -> str:
             f"| {at['table']} | {at['model']} | {at['modes']} of {at['of']} | {at['within_3_sigma']:.3f} "
             f"| {at['fit_cpu_seconds']:.0f} |" for at in modes_
         ] + [""]  # fmt: skip
+    out += [
+        "A bent Gaussian, one seed, by smaller networks and fewer steps than the entries', numbers as they are. What a fit",
+        "lacks makes the gap negative, and is no error of its number. Covered: the gap is above the truth, and the integral",
+        f"of a density off one, by no more than is stated, two standard errors over rows, and {LATTICE} of the lattice.",
+        "",
+    ]
     out += [
         "| model | bound | gap to the truth | ± over rows | stated error | log of the integral | covered | fit, CPU s |"
     ]

@@ -3,9 +3,10 @@
     python -m benchmarks.synthesis TABLE [--columns FILE] [--models mixture,chain] [--output FILE]
 
 Definitions as SDMetrics': shape is 1 - KS or 1 - total variation, averaged over columns; trend is 1 - |difference of
-correlations| / 2 for two numeric columns and 1 - total variation of the two-way table otherwise (numbers in ten
-quantile bins), averaged over pairs; C2ST is 1 - (2 max(AUC, 1/2) - 1) of gradient boosting in 3-fold cross-validation,
-1 where samples cannot be told from held-out rows. Another real sample is the ceiling, independent columns the floor.
+correlations| / 2 for two numeric columns and 1 - total variation of the two-way table otherwise (numbers in ten bins of
+as many rows each, where SDMetrics' are of equal width), averaged over pairs; C2ST is 1 - (2 max(AUC, 1/2) - 1) of
+gradient boosting in 3-fold cross-validation, 1 where samples cannot be told from held-out rows. Another real sample is
+the ceiling, independent columns the floor.
 """
 
 from __future__ import annotations

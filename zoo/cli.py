@@ -555,25 +555,29 @@ def sample(
     truncation: Annotated[
         float | None, typer.Option("--truncation", help="draw no Normal latent farther from its mean, in deviations")
     ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="a setting of draws, e.g. sampler=ddim, walk=20, guidance=2")
+    ] = None,
     seed: Seed = 0, output: Output = None, json_: Json = False, models_file: ModelsFile = None,
 ) -> None:  # fmt: skip
     """Rows drawn from the fitted density, in the table's units."""
+    from zoo.registry import parse_set
     from zoo.table.restore import as_whole
     from zoo.table.writer import check_target
 
     check_target(output)
-    values = assignments(given)
+    values, settings = assignments(given), dict(map(parse_set, sets or []))
     estimator = loaded(run, models_file)
     fixed = values or None
     if rows > MOST_AT_ONCE and output is not None and str(output) != "-":
         from zoo.streaming import samples
         from zoo.table.writer import write_parts
 
-        written = write_parts(samples(estimator, rows, seed, fixed, truncation), output)
+        written = write_parts(samples(estimator, rows, seed, fixed, truncation, settings), output)
         return (
             print_json({"rows": written, "output": str(output)}) if json_ else note(f"wrote {output}: {written} rows")
         )
-    drawn, sizes = estimator.sample(rows, seed, fixed, truncation, effective=True)
+    drawn, sizes = estimator.sample(rows, seed, fixed, truncation, effective=True, settings=settings)
     note_worth(sizes)
     give(as_whole(drawn, estimator.schema_), output, json_)
 

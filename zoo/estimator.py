@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 
 from zoo import run
 from zoo.arguments import names_in, pairs_in, seconds_in, seed_in, whole
+from zoo.drawing import drawing
 from zoo.errors import UserError, ZooWarning, nearest, quiet
 from zoo.evaluate import posterior
 from zoo.evaluate.annealed import STEPS
@@ -469,6 +470,7 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         given: Any = None,
         truncation: float | None = None,
         effective: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> Any:
         """Rows drawn from the fitted density, in the table's units and dtypes.
 
@@ -478,26 +480,29 @@ class Estimator(TransformerMixin, DensityMixin, BaseEstimator, auto_wrap_output_
         table, where the model has no columns that must be given). What is given are columns of the draws.
         truncation: no Normal latent is drawn farther from its mean, in standard deviations: more typical rows, and less
         of their variety.
+        settings: of draws alone: a diffusion's `sampler`, `walk`, `variance`, `guidance` (`sampler="ddim"` draws
+        in few steps from the fit of ddpm).
         effective: also how many draws the importance weights behind each row are worth, a series; inf where there are
         none.
         """
         model, n = self._fitted, whole(n_samples, "n_samples")
         seed = self.seed if seed is None else seed_in(seed)
         worth = torch.full((n,), torch.inf)
-        if not self.schema_.given_columns and given is None:
-            drawn = model.codec.decode(posterior.sample(model, n, None, seed, truncation))
-        else:
-            at = given_table(given, self.schema_)
-            warn_beyond(at, model.codec)
-            rows = self._rows_at(at.iloc[np.arange(n) % len(at)])
-            known = rows.cells is not None and bool(rows.cells.seen.any())
-            if known and truncation is not None:
-                raise UserError("truncation is of draws of whole rows, and some columns are given", "leave one out")
-            if known:
-                (x,), worth = posterior.completed(model, rows, 1, seed)
+        with drawing(model, settings):
+            if not self.schema_.given_columns and given is None:
+                drawn = model.codec.decode(posterior.sample(model, n, None, seed, truncation))
             else:
-                x = posterior.sample(model, n, rows, seed, truncation)
-            drawn = with_given(model.codec.decode(x), at, self.schema_)
+                at = given_table(given, self.schema_)
+                warn_beyond(at, model.codec)
+                rows = self._rows_at(at.iloc[np.arange(n) % len(at)])
+                known = rows.cells is not None and bool(rows.cells.seen.any())
+                if known and truncation is not None:
+                    raise UserError("truncation is of draws of whole rows, and some columns are given", "leave one out")
+                if known:
+                    (x,), worth = posterior.completed(model, rows, 1, seed)
+                else:
+                    x = posterior.sample(model, n, rows, seed, truncation)
+                drawn = with_given(model.codec.decode(x), at, self.schema_)
         drawn = self._origin.restore(drawn) if self._origin else drawn
         return (drawn, _sizes(worth, pd.RangeIndex(n))) if effective else drawn
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from torch import Tensor
 
 
 class Shared(NamedTuple):
@@ -12,6 +15,15 @@ class Shared(NamedTuple):
     what: str
     error: float
     says: str
+
+
+def of_solver(off: Tensor, steps: int, more: str = "") -> Shared:
+    """Of a flow's solver, from what the log-densities of some rows (n,) are off, or at most: two standard errors above
+    the size of their mean."""
+    off = off.double()
+    mean, error = float(off.mean().abs()), float(off.std()) / math.sqrt(len(off)) if len(off) > 1 else 0.0
+    says = f"solver of {steps} steps off by {mean:.2g}, {float(off.abs().max()):.2g} at worst"
+    return Shared("solver", mean + 2 * error, says + more)
 
 
 def worst(parts: Iterable[tuple[Shared, ...]]) -> tuple[Shared, ...]:

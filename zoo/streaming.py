@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,16 @@ def each_part(
 
 
 def samples(
-    estimator: Estimator, rows: int, seed: int, given: Any = None, truncation: float | None = None
+    estimator: Estimator,
+    rows: int,
+    seed: int,
+    given: Any = None,
+    truncation: float | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """`rows` draws in parts, each of a seed of its own."""
     for i, begin in enumerate(range(0, rows, PART)):
-        yield estimator.sample(min(PART, rows - begin), seed + i, given, truncation)
+        yield estimator.sample(min(PART, rows - begin), seed + i, given, truncation, settings=settings)
 
 
 class _few_warnings(warnings.catch_warnings):

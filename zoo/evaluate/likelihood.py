@@ -180,6 +180,7 @@ def score(
             for index in torch.arange(rows.n).split(chunk)
             if len(index)
         ]
+        shared = _shared(model, rows)
     log_w = torch.cat(parts, 1) if parts else torch.zeros(k, 0, dtype=torch.float64)
     log_likelihood = log_mean(log_w)
     exact = bound == "exact"
@@ -192,6 +193,7 @@ def score(
         len(log_w),
         model.schema.measure,
         rows.weight.cpu().numpy(),
+        shared,
     )
 
 
@@ -201,12 +203,16 @@ def _said(model: Model, rows: Rows, draws: int, seed: int) -> Scores:
     k = 1 if bound == "exact" else draws
     with torch.no_grad(), scope(seed):
         parts = [model.program.log_prob(rows.take(i), k) for i in _positions(rows).split(DIRECT_ROWS) if len(i)]
-        shared = model.program.shared_errors(rows) if rows.n and hasattr(model.program, "shared_errors") else ()
+        shared = _shared(model, rows)
     log = torch.cat(parts, 1).double() if parts else torch.zeros(k, 0, dtype=torch.float64)
     error = log.std(0) / math.sqrt(k) if k > 1 and rows.n else torch.zeros(rows.n)
     mean, weight = log.mean(0).cpu().numpy(), rows.weight.cpu().numpy()
     none, measure = np.zeros(0), model.schema.measure
-    return Scores(mean, mean.copy(), error.cpu().double().numpy(), none, bound, k, measure, weight, tuple(shared))
+    return Scores(mean, mean.copy(), error.cpu().double().numpy(), none, bound, k, measure, weight, shared)
+
+
+def _shared(model: Model, rows: Rows) -> tuple[Shared, ...]:
+    return tuple(model.program.shared_errors(rows)) if rows.n and hasattr(model.program, "shared_errors") else ()
 
 
 def _positions(rows: Rows) -> Tensor:

@@ -14,9 +14,10 @@ from zoo.errors import UserError
 from zoo.log_weights import log_weights
 from zoo.networks.mlp import MLP
 from zoo.objectives.critic import Critic
+from zoo.objectives.elbo import elbo_of_rows
 from zoo.objectives.samples import inferred, told
 from zoo.objectives.turn import Stage, Turn
-from zoo.objectives.two_sample import Sampled, energy_distance
+from zoo.objectives.two_sample import Sampled, energy_distance, pulls
 from zoo.rows.relaxed import LEVELS, Drawn, real
 from zoo.rows.rows import Rows
 from zoo.table.schema import Schema
@@ -56,8 +57,10 @@ def lower(draws: Tensor) -> Tensor:
     return -draws
 
 
-CODES = 0.5
-"""Of the planned steps, those in which the guide of codes learns alone, from draws that do not run out."""
+AFTERWARDS = 0.5
+"""Of the planned steps, those in which a guide learns alone, from draws that do not run out."""
+PARTICLES = 10
+"""Draws of each row's latents by which a bound is looked at."""
 LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "non-saturating": (entropy, unlike),
     "minimax": (entropy, minimax),
@@ -159,11 +162,11 @@ class Adversarial(Sampled):
         yield turn("generator", list(model.fitted_parameters()), self.generator_loss, self.inner, lead=self.lead)
 
     def afterwards(self, model: Model) -> Stage | None:
-        """The guide of codes once more, of the generator that is kept: it may be that of an early look, or the start,
+        """The guide once more, by draws of the generator that is kept: it may be that of an early look, or the start,
         of which the guide of that moment has learned little."""
-        if not self.information:
+        if not (self.information or (self.joint and hasattr(model.guide, "encode"))):
             return None
-        return Stage(Turn(model.guide_parameters(), lambda rows: self.codes_loss(model, rows)), CODES, keep="last")
+        return Stage(Turn(model.guide_parameters(), lambda rows: self.told_loss(model, rows)), AFTERWARDS, keep="last")
 
     # ---- losses
 
@@ -179,30 +182,41 @@ class Adversarial(Sampled):
     def generator_loss(self, model: Model, rows: Rows) -> Tensor:
         """A scalar: mean over as many draws as there are rows."""
         y, drawn, latents = self.draws(model, rows)
+        told, x = torch.cat([drawn.features, rows.given], 1), torch.cat([real(rows), rows.given], 1)
         loss = self.of_generator(self.critic(y))
-        if self.levels == "score":
-            loss = loss + (loss - loss.mean()).detach() * drawn.log_mass
-        if self.joint:
-            loss = loss + self.of_generator(-self.critic(self.rows(model, rows)))
         if self.information:
-            guide: Any = model.guide
-            loss = loss - self.information * guide.log_codes(torch.cat([drawn.features, rows.given], 1), latents)
+            loss = loss - self.information * self.log_latents(model, told, latents)
         if self.classifier is not None:
             loss = loss - self.classify * log_given(model.schema, self.classifier(drawn.features), rows.given)
+        if self.levels == "score":
+            verdict = loss + self.match * pulls(x, told, rows.weight) if self.match else loss
+            loss = loss + (verdict - verdict.mean()).detach() * drawn.log_mass
+        if self.joint:
+            loss = loss + self.of_generator(-self.critic(self.rows(model, rows)))
         if self.bound:
             loss = loss - self.bound * log_weights(model.program, model.guide, rows).rows.mean(0)
         out = weighted(loss, rows)
-        if self.match:
-            x = torch.cat([real(rows), rows.given], 1)
-            out = out + self.match * energy_distance(x, torch.cat([drawn.features, rows.given], 1), rows.weight)
-        return out
+        return out + self.match * energy_distance(x, told, rows.weight) if self.match else out
 
-    def codes_loss(self, model: Model, rows: Rows) -> Tensor:
-        """Minus what the guide says of the codes of as many draws as there are rows; a scalar."""
+    def told_loss(self, model: Model, rows: Rows) -> Tensor:
+        """Minus what the guide says of the latents of as many draws as there are rows; a scalar."""
         with torch.no_grad():
             _, drawn, latents = self.draws(model, rows)
+        return -weighted(self.log_latents(model, torch.cat([drawn.features, rows.given], 1), latents), rows)
+
+    def log_latents(self, model: Model, told: Tensor, latents: dict[str, Tensor]) -> Tensor:
+        """What the guide, given draws (n, F), says of the codes or latents that they were made with (n,)."""
         guide: Any = model.guide
-        return -weighted(guide.log_codes(torch.cat([drawn.features, rows.given], 1), latents), rows)
+        if self.information:
+            codes: Tensor = guide.log_codes(told, latents)
+            return codes
+        return torch.stack([q.log_prob(latents[name]) for name, q in guide.encode(told).items()]).sum(0)
+
+    def agreement(self, model: Model, rows: Rows) -> Tensor:
+        """That of draws and rows; of a model that keeps its likelihood its bound, nats per row."""
+        if not self.bound:
+            return super().agreement(model, rows)
+        return weighted(elbo_of_rows(model, rows, PARTICLES), rows)
 
     def classifier_loss(self, model: Model, rows: Rows) -> Tensor:
         """Minus what the classifier says of rows of what they are given; a scalar."""

@@ -70,15 +70,13 @@ class ContrastiveDivergence(_OfAnEnergy):
         other, given = self._drawn(model, rows, u)
         up, down = program.tilt(u, rows.given), program.tilt(other, given)
         up_share = rows.weight / rows.n
-        down_share = (
-            rows.weight / rows.n if len(other) == rows.n and given.shape[-1] else torch.full_like(down, 1 / len(down))
-        )
+        down_share = rows.weight / rows.n if given is rows.given else torch.full_like(down, 1 / len(down))
         calm = self.calm * ((up_share * up.square()).sum() + (down_share * down.square()).sum())
         return (down_share * down).sum() - (up_share * up).sum() + calm
 
     def _drawn(self, model: Model, rows: Rows, u: Tensor) -> tuple[Tensor, Tensor]:
         if self.chains == "data" or rows.given.shape[-1]:
-            return model.program.walk(u, rows.given, 1.0, self.fill)[0].detach(), rows.given
+            return model.program.walk(u, rows.given, 1.0, self.fill)[0].detach(), rows.given  # beside each row
         given = rows.given.new_zeros(self.walkers, 0)
         if model.training:
             start = self.walkers_at

@@ -30,6 +30,8 @@ class Game(Sampled):
     rate: float
     betas: tuple[float, float]
     critic: Critic
+    right = 1.0
+    """The sign of the critic's score of latents of the prior."""
 
     def turns(self, model: Model) -> Iterator[Turn]:
         critic = list(self.critic.parameters())
@@ -40,6 +42,16 @@ class Game(Sampled):
     def critic_loss(self, model: Model, rows: Rows) -> Tensor:
         """What the critic minimises, a scalar."""
         raise NotImplementedError
+
+    def score(self, z: Tensor, rows: Rows) -> Tensor:
+        """What the critic says of latents (n,)."""
+        raise NotImplementedError
+
+    def watch(self, model: Model, rows: Rows) -> dict[str, float]:
+        """Also `critic_accuracy`: the share of latents that the critic tells."""
+        prior, z = both(model, rows)
+        told = (self.right * self.score(prior, rows) > 0).double(), (self.right * self.score(z, rows) <= 0).double()
+        return {**super().watch(model, rows), "critic_accuracy": float(torch.cat(told).mean())}
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
         """What the model minimises, a scalar."""
@@ -90,12 +102,6 @@ class Aggregated(Game):
         out: Tensor = self.critic(torch.cat([z, rows.given], 1))
         return out
 
-    def watch(self, model: Model, rows: Rows) -> dict[str, float]:
-        """Also `critic_accuracy`: the share of latents that the critic tells."""
-        prior, z = both(model, rows)
-        right = (self.score(prior, rows) > 0).double().mean() + (self.score(z, rows) <= 0).double().mean()
-        return {**super().watch(model, rows), "critic_accuracy": float(right / 2)}
-
 
 class DensityRatio(Game):
     """The ELBO with a guide that has no density: a critic's score T(x, z), fitted to tell z ~ q(z | x) from z ~ p(z),
@@ -105,6 +111,8 @@ class DensityRatio(Game):
 
     T is an estimate that errs in either direction, so this is no bound, and no number is claimed.
     """
+
+    right = -1.0
 
     def __init__(
         self,

@@ -36,9 +36,10 @@ class Sampled(nn.Module):
         return -100 * discrepancy(x, y, weight)
 
     def watch(self, model: Model, rows: Rows) -> dict[str, float]:
-        """What a look at the fit tells of it: `coverage`, the share of rows that draws reach."""
+        """What a look at the fit tells: `coverage`, the share of rows that draws reach, and `precision`, the share of
+        draws that rows reach."""
         x, y, _ = self.beside(model, rows)
-        return {"coverage": float(coverage(x, y))}
+        return {"coverage": float(coverage(x, y)), "precision": float(precision(x, y))}
 
     def beside(self, model: Model, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """What is compared: features of some rows, those of as many draws, and their weights."""
@@ -50,7 +51,10 @@ class Sampled(nn.Module):
         if found >= COLLAPSED * EXPECTED:
             return []
         what = f"draws reach only {found:.0%} of the validation rows ({EXPECTED:.0%} if they were alike)"
-        return [f"{what}: they have collapsed, or lie beside the rows"]
+        near = look.get("precision", 0.0)
+        if near >= COLLAPSED * EXPECTED:
+            return [f"{what}, and {near:.0%} of them are near rows: they have collapsed, and leave the others out"]
+        return [f"{what}, and {near:.0%} of them are near rows: they lie beside these"]
 
 
 EXPECTED = 1 - 0.5**NEIGHBOURS
@@ -92,6 +96,14 @@ def energy_distance(x: Tensor, y: Tensor, weight: Tensor, other: Tensor | None =
     return 2 * across(torch.cdist(x, y), weight, other) - pairs
 
 
+def pulls(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """What each draw adds to the energy distance (n,): 2 E|x - y_i| - 2 E|y' - y_i|, y' any other draw. With it as the
+    reward the gradient of a draw's log-mass is, in expectation, that of the distance."""
+    w = weight.to(x)
+    own = torch.cdist(y, y) @ w / (w.sum() - w).clamp_min(1e-12)
+    return 2 * (w @ torch.cdist(x, y)) / w.sum() - 2 * own
+
+
 def apart(values: Tensor, weight: Tensor) -> Tensor:
     """Mean of values (n, n) over pairs of different rows."""
     w = weight.to(values)
@@ -107,8 +119,15 @@ def across(values: Tensor, weight: Tensor, other: Tensor) -> Tensor:
 
 def coverage(x: Tensor, y: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
     """Share of rows x that have a draw y no farther than their k-th nearest row. Naeem et al. 2020."""
+    return (torch.cdist(x, y).amin(1) <= _reach(x, neighbours)).double().mean()
+
+
+def precision(x: Tensor, y: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
+    """Share of draws y no farther from some row x than that is from its k-th nearest. Kynkaanniemi et al. 2019."""
+    return (torch.cdist(y, x) <= _reach(x, neighbours)).any(1).double().mean()
+
+
+def _reach(x: Tensor, neighbours: int) -> Tensor:
+    """Distance of each row to its k-th nearest; without end of a row alone."""
     k = min(neighbours, len(x) - 1)
-    if k < 1:
-        return torch.ones(())
-    radius = torch.cdist(x, x).kthvalue(k + 1, dim=1).values
-    return (torch.cdist(x, y).amin(1) <= radius).double().mean()
+    return torch.cdist(x, x).kthvalue(k + 1, dim=1).values if k > 0 else x.new_full((len(x),), torch.inf)

@@ -18,10 +18,13 @@ from zoo.flows.angle import UNTOLD, exact, guided, ladder, measure, move
 from zoo.networks.residual import Residual
 from zoo.rows.rows import Rows
 from zoo.rows.scores import log_phi
+from zoo.shared import Shared, of_solver
 from zoo.table.schema import Schema
 
 FIRST, LAST = 0.003, 20.0
 FREQUENCIES = 6
+TRIED = 200
+"""Latents at which the solver is tried."""
 
 
 class Diffusion(nn.Module):
@@ -35,6 +38,7 @@ class Diffusion(nn.Module):
     guidance  draws lean on what is given by so much more than 1. Ho & Salimans 2022
     """
 
+    of_draws = ("walk", "guidance")
     centre: Tensor
     spread: Tensor
     waves: Tensor
@@ -110,6 +114,15 @@ class Diffusion(nn.Module):
         error = self.velocity(c * z + s * noise, a, given, tell) - (c * noise - s * z)
         return a.cos().square() * error.square().mean(-1)
 
+    def shared_errors(self, rows: Rows) -> list[Shared]:
+        """Of the solver, at draws of latents: how far half as many steps are off."""
+        if not self.settled or not rows.n:
+            return []
+        density = Carried(self, rows.given[torch.linspace(0, rows.n - 1, min(rows.n, TRIED)).long()])
+        z = density.sample()
+        off = density.along(z, self.solver) - density.along(z, max(1, self.solver // 2))
+        return [of_solver(off, self.solver, ", of latents, divergence exact")]
+
 
 class Carried(TorchDistribution):
     """Latents (n, dim) that the flow of a diffusion carries noise to."""
@@ -142,10 +155,14 @@ class Carried(TorchDistribution):
         return z.reshape(*sample_shape, len(self.given), prior.dim)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        return self.along(value, self.prior.solver)
+
+    def along(self, value: Tensor, solver: int) -> Tensor:
+        """The log-density by so many steps."""
         prior, shape = self.prior, value.shape[:-1]
         z = ((value - prior.centre) / prior.spread).reshape(-1, prior.dim).double()
         given = self.given.repeat(len(z) // max(len(self.given), 1), 1)
-        angles = self._angles(prior.solver)
+        angles = self._angles(solver)
         rate = exact(lambda u, a: prior.velocity(u, a, given), prior.dim)
         end, total = measure(rate, angles[0].cos() * z, angles)
         log = log_phi(end).sum(-1) + total + prior.dim * angles[0].cos().log() - prior.spread.log().sum()

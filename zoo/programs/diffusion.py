@@ -36,7 +36,7 @@ class Diffusion(nn.Module):
                which is zero on average where columns are independent. Salimans & Ho 2022
     schedule   angles a_t: "linear" in the variance of a step, Ho et al. 2020; "cosine", Nichol & Dhariwal 2021
     marginals  "scores" or "codec" (numbers in codec units as they are), see zoo.rows.scores
-    sampler    "ancestral", or "ddim", which adds no noise on the way. Song et al. 2021
+    sampler    "ancestral", or "ddim", which adds no noise to numbers on the way. Song et al. 2021
     walk       steps of a draw, of those `steps` that there are
     variance   of a step of p: "large", right for scores of independent columns; "small", for columns told by others
     hide       share of rows of a batch some of whose columns are not noise but known, or hidden as if missing
@@ -46,6 +46,7 @@ class Diffusion(nn.Module):
     """
 
     angles: Tensor
+    of_draws = ("sampler", "walk", "variance", "guidance")
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Diffusion(nn.Module):
     ):
         super().__init__()
         self.schema, self.predicts, self.sampler, self.variance = schema, predicts, sampler, variance
-        self.walk, self.hide, self.guidance, self.terms = min(walk, steps), hide, guidance, terms
+        self.walk, self.hide, self.guidance, self.terms = walk, hide, guidance, terms
         self.scores = NormalScores(schema, marginals)
         self.denoiser = Denoiser(schema, self.scores, network, waves)
         self.register_buffer("angles", schedule_of(schedule, steps), persistent=False)
@@ -176,7 +177,8 @@ class Diffusion(nn.Module):
     def _drawn(self, coded: Scored, told: Told, rows: Rows) -> Tensor:
         u = torch.randn_like(coded.u)
         x = multinomial.pick(self._share.expand(rows.n, *self._share.shape))
-        times = stops(len(self.angles) - 1, self.walk)
+        last = len(self.angles) - 1
+        times = stops(last, min(self.walk, last))
         for s, t in zip(times[-2::-1], times[:0:-1], strict=True):
             u, x = self._step(coded, u, x, s, t, told)
         return self.scores.decode(u, x.argmax(-1), rows.codec)

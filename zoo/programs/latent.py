@@ -20,6 +20,7 @@ from zoo.priors.normal import StandardNormal
 from zoo.programs import factor
 from zoo.rows.dense import plain
 from zoo.rows.rows import Rows
+from zoo.shared import Shared
 from zoo.table.codec import FAR, Cells, one_hot
 from zoo.table.schema import Schema
 
@@ -74,6 +75,11 @@ class Latent(nn.Module):
         self.log_df = nn.Parameter(start) if tails == "student-t" and schema.numeric else None
         shared = noise == "isotropic" and schema.numeric
         self.log_noise = nn.Parameter(torch.zeros(1, dtype=torch.float64)) if shared else None
+
+    def shared_errors(self, rows: Rows) -> list[Shared]:
+        """The prior's, of one that has some."""
+        found: list[Shared] = getattr(self.prior, "shared_errors", lambda rows: [])(rows)
+        return found
 
     def forward(self, rows: Rows) -> Tensor:
         with rows.plate():

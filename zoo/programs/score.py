@@ -16,7 +16,7 @@ from zoo.networks.residual import Residual
 from zoo.programs.denoiser import EVEN, Denoiser, Told, estimates, evenly, partly, spread_out
 from zoo.rows.rows import Rows
 from zoo.rows.scores import Marginals, NormalScores, Scored, log_phi
-from zoo.shared import Shared
+from zoo.shared import Shared, of_solver
 from zoo.table.schema import Schema
 
 Path = Literal["ve", "vp", "line"]
@@ -48,6 +48,8 @@ class Score(nn.Module):
     trace      columns' coordinates up to which the flow's divergence is exact; above, one random probe an estimate
     marginals, hide, guidance, waves   as in zoo.programs.diffusion
     """
+
+    of_draws = ("sampler", "walk", "guidance")
 
     def __init__(
         self,
@@ -204,7 +206,7 @@ class Score(nn.Module):
         above the error of all steps, which is of the fourth order."""
         coded = self.scores.encode(rows)
         probe = self._probe(coded)
-        return self._along(rows, coded, probe, self.solver) - self._along(rows, coded, probe, self.solver // 2)
+        return self._along(rows, coded, probe, self.solver) - self._along(rows, coded, probe, max(1, self.solver // 2))
 
     def trace_error(self, rows: Rows) -> Tensor:
         """Standard deviation of the log-likelihood of each row (n,) over probes of the divergence, from two of them."""
@@ -216,15 +218,11 @@ class Score(nn.Module):
         """Of the flow's solver, at some of the rows; and what the estimator of its divergence adds to Monte Carlo."""
         some = rows.take(torch.linspace(0, rows.n - 1, min(rows.n, TRIED), device=rows.given.device).long())
         off = self.solver_error(some)
-        says = (
-            f"solver of {self.solver} steps off by {float(off.mean().abs()):.2g}, {float(off.abs().max()):.2g} at worst"
-        )
         if self.scores.width <= self.trace:
-            says += ", divergence exact"
-        else:
-            spread = float(self.trace_error(some).square().mean().sqrt())
-            says += f", divergence by random probes that vary by {spread:.2g} a row and draw (in the Monte Carlo error)"
-        return [Shared("solver", float(off.mean().abs()), says)]
+            return [of_solver(off, self.solver, ", divergence exact")]
+        spread = float(self.trace_error(some).square().mean().sqrt())
+        more = f", divergence by random probes that vary by {spread:.2g} a row and draw (in the Monte Carlo error)"
+        return [of_solver(off, self.solver, more)]
 
 
 def angle_of(path: str, t: Tensor) -> Tensor:
