@@ -137,9 +137,10 @@ def written(lines: list[dict[str, Any]]) -> str:
             f"| {at['fit_cpu_seconds']:.0f} |" for at in modes_
         ] + [""]  # fmt: skip
     out += [
-        "A bent Gaussian, one seed, by smaller networks and fewer steps than the entries', numbers as they are. What a fit",
-        "lacks makes the gap negative, and is no error of its number. Covered: the gap is above the truth, and the integral",
-        f"of a density off one, by no more than is stated, two standard errors over rows, and {LATTICE} of the lattice.",
+        "A bent Gaussian, one seed, by smaller networks and fewer steps than the entries', numbers as they are. What a",
+        "fit lacks makes the gap negative, and is no error of its number. Covered: the gap is above the truth, and the",
+        "integral of a density off one, by no more than is stated, two standard errors over rows, and what a lattice",
+        f"leaves ({LATTICE}).",
         "",
     ]
     out += [

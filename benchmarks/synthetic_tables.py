@@ -232,13 +232,13 @@ COLUMNS = {
 
 HEAD = """# Synthetic rows of five tables
 
-`python -m benchmarks.synthetic_tables` says what is measured. Means over seeds where there are several, in brackets
-least and most. Beside held-out rows a second real sample is the ceiling; published figures are beside fitted rows. C2ST
-here is beside held-out rows, a fifth of the table, of which a classifier learns less; numbers of a trend are in ten bins
-of as many rows each, those of published ones in bins of equal width, which forgive more. CPU s are the processor's, s
-those of a clock, beside other work. `chain`, `circuit` and `mixture` are likelihoods, fitted in a fraction of `ddpm`'s
-time. Published recall of beijing is on another scale: what is published of independent columns and CTGAN is to be held
-against the lines `independent` and `ctgan`.
+`python -m benchmarks.synthetic_tables` says what is measured. Means over seeds where there are several, in
+brackets least and most. Beside held-out rows a second real sample is the ceiling; published figures are beside
+fitted rows. C2ST here is beside held-out rows, a fifth of the table, of which a classifier learns less; numbers of
+a trend are in ten bins of as many rows each, those of published ones in bins of equal width, which forgive more.
+CPU s are the processor's, s those of a clock, beside other work. `chain`, `circuit` and `mixture` are likelihoods,
+fitted in a fraction of `ddpm`'s time. Published recall of beijing is on another scale: what is published of
+independent columns and CTGAN is to be held against the lines `independent` and `ctgan`.
 """
 
 

@@ -13,14 +13,17 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 import zoo
+from zoo.errors import UserError
 from zoo.estimator import Estimator
 from zoo.evaluate import posterior
 from zoo.evaluate.likelihood import score
 from zoo.flows.angle import exact, guessed, ladder, measure, move
 from zoo.model import Model
+from zoo.priors.diffusion import Carried
 from zoo.programs.denoiser import Told, partly, spread_out
 from zoo.programs.diffusion import back, schedule_of
 from zoo.programs.score import angle_of
+from zoo.registry import Registry
 from zoo.rows import multinomial
 from zoo.rows.rows import Rows
 from zoo.scope import scope
@@ -406,6 +409,62 @@ def test_an_energy_draws_by_its_density(build):
     expected = MultivariateNormal(torch.tensor([0.5, 0.0]).double(), 0.25 * torch.eye(2).double()).log_prob(u[:200])
     unit = rows.cells.unit.sum(-1)
     np.testing.assert_allclose(got.log_likelihood, expected + unit, atol=0.05)
+
+
+def test_log_z_where_columns_are_given_errs_upwards_by_what_is_stated(build):
+    """A known log Z beside a mean over few draws: the stated error covers what it is off."""
+    frame = normal_table(200).assign(side=np.where(np.arange(200) % 2, "a", "b"))
+    sets = {"program.temperatures": 50, "program.walkers": 300, "program.marginals": "codec"}
+    model = build("ebm", frame, schema=infer_schema(frame, given=["side"]), **sets)
+
+    class OfNumbers(Bowl):
+        def forward(self, u):
+            return super().forward(u[:, : model.program.scores.width])
+
+    model.program.network = OfNumbers(3.0, 2.0)
+    rows = model.rows(frame)
+    with torch.no_grad(), scope(0):
+        own = model.program._log_z(rows, 1)[0]
+        (stated,) = model.program.shared_errors(rows)
+    truth = -math.log(4.0) + 4.0 / 8.0
+    assert abs(float(own.mean()) - truth) < stated.error + 0.05
+    assert stated.error > 0
+    assert "upwards" in stated.says
+
+
+def test_draws_have_settings_of_their_own(mixed):
+    """ddpm's fit, drawn as ddim, gives what ddim gives of the same parameters; the fit stays as it is."""
+    kept = Estimator("ddpm", settings={**Registry.load()["ddpm"].small_sets}, device="cpu").fit(mixed)
+    before = kept.sample(50, seed=1)
+    other = Estimator("ddim", settings={**Registry.load()["ddim"].small_sets, "program.walk": 3}, device="cpu").fit(
+        mixed
+    )
+    other.model_.load_state_dict(kept.model_.state_dict())
+    drawn = kept.sample(50, seed=1, settings={"sampler": "ddim", "walk": 3})
+    pd.testing.assert_frame_equal(drawn, other.sample(50, seed=1))
+    pd.testing.assert_frame_equal(kept.sample(50, seed=1), before)
+    with pytest.raises(UserError, match="draws alone"):
+        kept.sample(5, settings={"width": 8})
+    with pytest.raises(UserError, match="sampler"):
+        kept.sample(5, settings={"sampler": "no such"})
+    with pytest.raises(UserError, match=r"fit again|draws alone"):
+        Estimator("ppca", device="cpu").fit(mixed).sample(5, settings={"dim": 1})
+
+
+def test_the_solver_of_a_latent_density_is_stated(continuous, build):
+    """Nothing before the prior settles; then half as many steps are off by more than all steps are."""
+    model = build("latent-diffusion", continuous, **{"program.prior.solver": 8})
+    rows, prior = model.rows(continuous), model.program.prior
+    assert model.program.shared_errors(rows) == []
+    with scope(0), torch.no_grad():
+        prior.settle(torch.randn(200, prior.dim))
+        (stated,) = model.program.shared_errors(rows)
+        density = Carried(prior, rows.given)
+        z = density.sample()
+        off = (density.along(z, 8) - density.along(z, 64)).mean().abs()
+    assert stated.what == "solver"
+    assert float(off) < stated.error + 1e-3
+    assert "latents" in score(model, rows, 5).shared[0].says
 
 
 def test_telling_rows_from_noise_finds_the_density_and_its_constant(build):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 
@@ -23,10 +24,11 @@ from zoo.fitting.settings import FitSettings
 from zoo.model import Model
 from zoo.objectives.adversarial import Adversarial, log_given
 from zoo.objectives.critic import Neighbours
+from zoo.objectives.elbo import elbo_of_rows
 from zoo.objectives.samples import drawn, drawn_rows, real, run, told
 from zoo.objectives.transport import divergence
 from zoo.objectives.turn import Turn
-from zoo.objectives.two_sample import coverage, discrepancy, energy_distance
+from zoo.objectives.two_sample import Sampled, coverage, discrepancy, energy_distance, precision, pulls
 from zoo.recipe import Recipe
 from zoo.registry import Registry
 from zoo.rows.relaxed import relaxed
@@ -229,6 +231,35 @@ def test_coverage():
     assert float(coverage(x, y[:1].expand_as(y))) < 0.05
 
 
+def test_draws_that_leave_rows_out_are_told_from_draws_beside_them():
+    x, y, _ = clouds(0.0)
+    assert float(precision(x, y)) > 0.9
+    few = x[:1].expand_as(x)
+    assert float(precision(x, few)) == 1
+    assert float(precision(x, y + 50)) == 0
+    for draws, word in ((few, "collapsed"), (y + 50, "beside")):
+        look = {"coverage": float(coverage(x, draws)), "precision": float(precision(x, draws))}
+        (note,) = Sampled().notes(look)
+        assert word in note
+    assert Sampled().notes({"coverage": float(coverage(x, y)), "precision": 1.0}) == []
+
+
+def test_what_a_draw_adds_to_the_energy_distance_leads_as_the_distance_does():
+    """Three draws of a coin: over all eight outcomes the reward's gradient is that of the expected distance."""
+    x, w = torch.tensor([[0.0], [1.0], [1.0]], dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    logit = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    expected, led = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for outcome in itertools.product((0.0, 1.0), repeat=3):
+        y = torch.tensor(outcome, dtype=torch.float64)[:, None]
+        log = torch.distributions.Bernoulli(logits=logit).log_prob(y[:, 0])
+        chance = log.sum().exp()
+        expected = expected + chance * energy_distance(x, y, w)
+        led = led + chance.detach() * (pulls(x, y, w) * log).mean()
+    truth, found = (torch.autograd.grad(value, logit, retain_graph=True)[0] for value in (expected, led))
+    assert float(found) == pytest.approx(float(truth), rel=1e-9)
+    assert abs(float(truth)) > 0.01
+
+
 # ----------------------------------------------------------------------------------------------------------- games
 
 
@@ -338,6 +369,7 @@ def test_collapse_is_told():
     with torch.no_grad():
         for p in model.program.decode.parameters():
             p.zero_()
+        model.program.decode[-1].bias[0] = 2 / frame["a"].std()  # in one of the modes
         model.program.decode[-1].bias[2:] = -5.0
     look = model.objective.watch(model, model.rows(frame))
     assert look["coverage"] < 0.1
@@ -463,6 +495,86 @@ def test_score_gradients_go_with_levels(levels, build):
     assert isinstance(turn, Turn)
     gradients = torch.autograd.grad(turn.loss(rows), turn.parameters)
     assert any(g.any() for g in gradients)
+
+
+def test_what_keeps_its_likelihood_is_chosen_by_it(continuous, build):
+    model = build("vae-gan", continuous)
+    rows = model.rows(continuous)
+    with torch.no_grad(), scope(0):
+        found = model.objective.agreement(model, rows)
+    with torch.no_grad(), scope(0):
+        bound = elbo_of_rows(model, rows, 10).mean()
+    torch.testing.assert_close(found, bound)
+
+
+@pytest.mark.slow
+def test_a_critic_of_latents_finds_their_density_ratio(continuous, build):
+    """A guide that draws Normal(1, 0.5^2) whatever the row: the fitted score is log q - log p where q lies."""
+    sets = {"program.dim": 1, "guide.network": {"use": "linear"}, "objective.network.hidden": [32, 32]}
+    model = build("adversarial-vb", continuous, **sets)
+    (network,) = model.guide.networks.values()
+    with torch.no_grad():
+        network.weight.zero_()
+        network.weight[0, -1] = 0.5
+        network.bias.fill_(1.0)
+    rows, objective = model.rows(continuous), model.objective
+    optimiser = torch.optim.Adam(objective.critic.parameters(), lr=5e-3)
+    with scope(0):
+        for _ in range(400):
+            optimiser.zero_grad()
+            objective.critic_loss(model, rows).backward()
+            optimiser.step()
+    z = torch.linspace(0.0, 2.0, 9)[:, None]
+    truth = stats.norm(1, 0.5).logpdf(z.numpy()) - stats.norm(0, 1).logpdf(z.numpy())
+    with torch.no_grad():
+        found = torch.stack([objective.score(one.expand(rows.n, 1), rows).mean() for one in z])
+    np.testing.assert_allclose(found.numpy(), truth[:, 0], atol=0.3)
+    assert objective.watch(model, rows)["critic_accuracy"] > 0.7
+
+
+LINE = pd.DataFrame(
+    np.random.default_rng(0).normal(size=(1500, 1)) * [1.0, -2.0, 3.0]
+    + 0.3 * np.random.default_rng(1).normal(size=(1500, 3)),
+    columns=["a", "b", "c"],
+)
+"""Three columns of one latent."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adversarial-vb", "aae", "vae-gan"])
+def test_latents_of_a_game_are_those_of_the_rows(name):
+    """Embeddings go with the one latent that there is, and those of all rows lie as the prior does."""
+    sets = {"program.dim": 1, "fit.steps": 600, "fit.learning_rate": 2e-3}
+    kept = Estimator(name, settings=sets, device="cpu").fit(LINE)
+    z = kept.transform(LINE)[:, 0]
+    assert abs(np.corrcoef(z, LINE["c"])[0, 1]) > 0.95
+    assert abs(z.mean()) < 0.3
+    assert 0.7 < z.std() < 1.3
+    drawn = kept.sample(2000)
+    np.testing.assert_allclose(drawn.corr(), LINE.corr(), atol=0.15)
+
+
+@pytest.mark.slow
+def test_an_encoder_of_a_game_tells_what_draws_were_made_with():
+    kept = Estimator("bigan", settings={"program.dim": 1, "fit.steps": 400}, device="cpu").fit(LINE)
+    model = kept.model_
+    with torch.no_grad(), scope(1):
+        made, latents = told(model, model.rows(LINE), "straight-through", 0.5)
+        (q,) = model.guide.encode(made.features).values()
+    assert abs(np.corrcoef(q.mean[:, 0], latents["z"][:, 0])[0, 1]) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cgan", "acgan"])
+def test_draws_of_a_conditional_gan_follow_what_is_given(name):
+    """Two classes five deviations apart: at least 90% of the draws lie on the side that was asked for."""
+    rng = np.random.default_rng(0)
+    side = rng.integers(0, 2, 1500)
+    frame = pd.DataFrame({"x": 5.0 * side + rng.normal(size=1500), "side": np.where(side, "right", "left")})
+    kept = Estimator(name, settings={"fit.steps": 400}, given="side", device="cpu").fit(frame)
+    for level, right in (("left", False), ("right", True)):
+        drawn = kept.sample(500, given={"side": level})
+        assert ((drawn["x"] > 2.5) == right).mean() > 0.9
 
 
 @pytest.mark.slow
