@@ -28,7 +28,7 @@ FLOORS = (
     ("programs", "guides"),
     ("objectives",),
     ("model", "evaluate"),
-    ("fitting", "stacked"),
+    ("fitting", "stacked", "drawing"),
     ("run", "reference", "line_up"),
     ("catalogue",),
     ("estimator",),
