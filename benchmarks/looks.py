@@ -1,12 +1,12 @@
-"""By what a look at a fit without a likelihood is best chosen: statistics on validation rows beside figures on held-out ones.
+"""By what a look at a fit without a likelihood is best chosen: on validation rows, and found on held-out ones.
 
     python -m benchmarks.looks [--models gan,aae] [--tables wine,housing] [--data FOLDER] [-o FILE]
 
-Of each fit eight looks, even in steps, the start among them. Statistics are of at most 500 validation rows: `loss`, what
-the objective itself validates by, where it has that; `discrepancy`, less the maximum mean discrepancy of one draw of each
-row; `coverage` of one draw; `agreement`, what zoo takes. Figures are of as many draws as there are held-out rows. Told is
-by how much the look that a statistic chooses falls short of the best of the eight, in the mean over fits; `last` takes
-the last one. looks.md is written beside the JSON.
+Of each fit eight looks, even in steps, the start among them. Statistics are of at most 500 validation rows: `loss`,
+what the objective itself validates by, where it has that; `discrepancy`, less the maximum mean discrepancy of one
+draw of each row; `coverage` of one draw; `agreement`, what zoo takes. Figures are of as many draws as there are held-
+out rows. Told is by how much the look that a statistic chooses falls short of the best of the eight, in the mean over
+fits; `first` takes the start, `last` the last look. looks.md is written beside the JSON.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def page(lines: list[Line]) -> str:
     for what, some in table.groupby(table.get("loss", pd.Series(np.nan, table.index)).notna()):
         fits = [one.sort_values("look") for _, one in some.groupby(["table", "model"])]
         out += [
-            f"{', '.join(dict.fromkeys(some['model']))}: {len(fits)} fits. What the chosen look falls short of the best.",
+            f"{', '.join(dict.fromkeys(some['model']))}, {len(fits)} fits: what the chosen look lacks of the best one.",
             "",
         ]
         out += ["| chosen by | " + " | ".join(FIGURES) + " |", "|---" * (1 + len(FIGURES)) + "|"]

@@ -244,6 +244,29 @@ def test_draws_that_leave_rows_out_are_told_from_draws_beside_them():
     assert Sampled().notes({"coverage": float(coverage(x, y)), "precision": 1.0}) == []
 
 
+def test_draws_agree_best_where_they_are_of_the_rows_distribution():
+    """True draws agree best; those that leave a third out, or have twice the noise, less; copies of one row least."""
+    r = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+
+    def made(spread: float = 0.3, of: int = 3) -> torch.Tensor:
+        return centres[torch.randint(of, (300,), generator=r)] + spread * torch.randn(300, 2, generator=r)
+
+    class Fixed(Sampled):
+        def __init__(self, draw):
+            super().__init__()
+            self.draw = draw
+
+        def beside(self, model, rows):
+            return made(), self.draw(), torch.ones(300)
+
+    draws = (made, lambda: made(0.6), lambda: made(of=2), lambda: made()[:1].expand(300, 2))
+    true, blurred, left_out, one = (float(Fixed(draw).agreement(None, None)) for draw in draws)
+    assert true == pytest.approx(1 - 0.5**5, abs=0.45)  # five deviations
+    assert one < left_out < true - 0.1
+    assert blurred < true - 0.1
+
+
 def test_what_a_draw_adds_to_the_energy_distance_leads_as_the_distance_does():
     """Three draws of a coin: over all eight outcomes the reward's gradient is that of the expected distance."""
     x, w = torch.tensor([[0.0], [1.0], [1.0]], dtype=torch.float64), torch.ones(3, dtype=torch.float64)
