@@ -413,7 +413,11 @@ class Watch:
 
 def of_game(look: dict[str, float]) -> list[str]:
     """What a look at a fit without a likelihood tells of it."""
-    said = {"critic_accuracy": "critic right in {:.0%}", "coverage": "draws reach {:.0%} of validation rows"}
+    said = {
+        "critic_accuracy": "critic right in {:.0%}",
+        "coverage": "draws reach {:.0%} of validation rows",
+        "precision": "{:.0%} of draws near one",
+    }
     return [text.format(look[name]) for name, text in said.items() if name in look]
 
 

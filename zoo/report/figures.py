@@ -111,7 +111,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
 def games(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Of fits without a likelihood, by step: how well draws agree with validation rows, the share of them that draws
-    reach and of those that the critic tells, and the size of each player's gradient."""
+    reach, of draws near one, and of what the critic tells, and the size of each player's gradient."""
     with style.styled():
         figure, axes = style.panels(3 * len(histories), 3, 1.6, margins=(0.7, 0.12, 0.55, 0.5), gap=(0.55, 0.65))
         for (name, history), (agreement, shares, gradients) in zip(
@@ -121,6 +121,8 @@ def games(histories: Mapping[str, pd.DataFrame]) -> Figure:
             agreement.plot(step, history["validation"], color=MODEL, lw=1.6)
             agreement.set_title(plain(name, 24) + ": agreement")
             shares.plot(step, history["coverage"], color=MODEL, lw=1.6)
+            if "precision" in history:
+                shares.plot(step, history["precision"], "--", color=MODEL, lw=1.2)
             if "critic_accuracy" in history:
                 shares.plot(step, history["critic_accuracy"], color=SECOND, lw=1.6)
             shares.set_ylim(0, 1.02)
@@ -138,7 +140,8 @@ def games(histories: Mapping[str, pd.DataFrame]) -> Figure:
                 style.few_ticks(panel)
         for panel in axes[-3:]:
             panel.set_xlabel("step")
-        _key(figure, [("-", MODEL, "validation rows that draws reach"), ("-", SECOND, "rows that the critic tells")])
+        reached = [("-", MODEL, "validation rows that draws reach"), ("--", MODEL, "draws near one")]
+        _key(figure, [*reached, ("-", SECOND, "rows that the critic tells")])
     return figure
 
 
@@ -209,7 +212,7 @@ def _key(figure: Figure, entries: list[tuple[str, str, str]]) -> None:
 
     handles = []
     for kind, colour, text in entries:
-        line, marker = ("-" if "-" in kind else ""), ("o" if "o" in kind else None)
+        line, marker = kind.replace("o", ""), ("o" if "o" in kind else None)
         handles.append(Line2D([], [], color=colour, ls=line, marker=marker, ms=5, lw=1.6, label=text))
     _place(figure, handles, 0.7 / figure.get_figwidth())
 
