@@ -1,6 +1,6 @@
 """By what a look at a fit without a likelihood is best chosen: on validation rows, and found on held-out ones.
 
-    python -m benchmarks.looks [--models gan,aae] [--tables wine,housing] [--data FOLDER] [-o FILE]
+    python -m benchmarks.looks [--models gan,aae] [--tables wine,housing] [--set KEY=VALUE] [--data FOLDER] [-o FILE]
 
 Of each fit eight looks, even in steps, the start among them. Statistics are of at most 500 validation rows: `loss`,
 what the objective itself validates by, where it has that; `discrepancy`, less the maximum mean discrepancy of one
@@ -27,6 +27,7 @@ from zoo.evaluate.quality.judge import judge
 from zoo.fitting import loop
 from zoo.model import Model
 from zoo.objectives.two_sample import Sampled, beside, coverage, discrepancy
+from zoo.registry import parse_set
 from zoo.rows.rows import Rows
 from zoo.scope import scope
 
@@ -48,7 +49,9 @@ def statistics(model: Model, rows: Rows) -> dict[str, float]:
     return out
 
 
-def looks(name: str, train: pd.DataFrame, choose: pd.DataFrame, schema: Any) -> tuple[zoo.Estimator, list[Any]]:
+def looks(
+    name: str, train: pd.DataFrame, choose: pd.DataFrame, schema: Any, sets: dict[str, Any]
+) -> tuple[zoo.Estimator, list[Any]]:
     """The estimator, and its parameters at the start and at every look."""
     states: list[Any] = []
     validate, start = loop._Loop._validate, loop._Loop._validate_start
@@ -59,19 +62,19 @@ def looks(name: str, train: pd.DataFrame, choose: pd.DataFrame, schema: Any) -> 
 
     loop._Loop._validate, loop._Loop._validate_start = seen, seen  # type: ignore[method-assign]
     try:
-        sets = {"fit.keep": "last", "fit.patience": 0}
+        sets = {"fit.keep": "last", "fit.patience": 0} | sets
         estimator = zoo.Estimator(name, settings=sets, seed=0, device="cpu").fit_parts(train, choose, schema)
     finally:
         loop._Loop._validate, loop._Loop._validate_start = validate, start  # type: ignore[method-assign]
     return estimator, states
 
 
-def lines(name: str, table: str, frame: pd.DataFrame) -> list[Line]:
+def lines(name: str, table: str, frame: pd.DataFrame, sets: dict[str, Any]) -> list[Line]:
     frame = frame.sample(min(MOST, len(frame)), random_state=0)
     n, m = int(HELD * len(frame)), min(CHOSEN, len(frame) // 8)
     test, choose, train = frame[:n], frame[n : n + m], frame[n + m :]
     schema = zoo.infer_schema(frame)
-    estimator, states = looks(name, train, choose, schema)
+    estimator, states = looks(name, train, choose, schema, sets)
     model, out = estimator.model_, []
     for i in sorted({int(i) for i in np.linspace(0, len(states) - 1, LOOKS)}):
         model.load_state_dict(states[i])
@@ -111,14 +114,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--tables", default=",".join(TABLES))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every model")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "looks.json")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ZooWarning)
+    sets = dict(map(parse_set, arguments.set))
     for table in arguments.tables.split(","):
         frame = pd.read_csv(arguments.data / TABLES[table])
         for name in arguments.models.split(","):
-            keep(arguments.output, lines(name, table, frame), ("table", "model", "look"), page)
+            keep(arguments.output, lines(name, table, frame, sets), ("table", "model", "look"), page)
 
 
 if __name__ == "__main__":
