@@ -567,7 +567,7 @@ LINE = pd.DataFrame(
 @pytest.mark.parametrize("name", ["adversarial-vb", "aae", "vae-gan"])
 def test_latents_of_a_game_are_those_of_the_rows(name):
     """Embeddings go with the one latent that there is, and those of all rows lie as the prior does."""
-    sets = {"program.dim": 1, "fit.steps": 600, "fit.learning_rate": 2e-3}
+    sets = {"program.dim": 1, "fit.steps": 400, "fit.learning_rate": 2e-3}
     kept = Estimator(name, settings=sets, device="cpu").fit(LINE)
     z = kept.transform(LINE)[:, 0]
     assert abs(np.corrcoef(z, LINE["c"])[0, 1]) > 0.95
@@ -579,7 +579,7 @@ def test_latents_of_a_game_are_those_of_the_rows(name):
 
 @pytest.mark.slow
 def test_an_encoder_of_a_game_tells_what_draws_were_made_with():
-    kept = Estimator("bigan", settings={"program.dim": 1, "fit.steps": 400}, device="cpu").fit(LINE)
+    kept = Estimator("bigan", settings={"program.dim": 1, "fit.steps": 250}, device="cpu").fit(LINE)
     model = kept.model_
     with torch.no_grad(), scope(1):
         made, latents = told(model, model.rows(LINE), "straight-through", 0.5)
@@ -594,7 +594,7 @@ def test_draws_of_a_conditional_gan_follow_what_is_given(name):
     rng = np.random.default_rng(0)
     side = rng.integers(0, 2, 1500)
     frame = pd.DataFrame({"x": 5.0 * side + rng.normal(size=1500), "side": np.where(side, "right", "left")})
-    kept = Estimator(name, settings={"fit.steps": 400}, given="side", device="cpu").fit(frame)
+    kept = Estimator(name, settings={"fit.steps": 500}, given="side", device="cpu").fit(frame)
     for level, right in (("left", False), ("right", True)):
         drawn = kept.sample(500, given={"side": level})
         assert ((drawn["x"] > 2.5) == right).mean() > 0.9
