@@ -26,6 +26,7 @@ import torch
 
 import zoo
 from benchmarks.kept import keep
+from zoo.drawing import drawing
 from zoo.errors import UserError, ZooWarning
 from zoo.evaluate import posterior
 from zoo.evaluate.translation import translated
@@ -78,14 +79,14 @@ def line(key: dict[str, Any], frame: pd.DataFrame, schemas: dict[str, Schema]) -
         LAST.update(of=of, done=fit_recipe(recipe, codec, codec.encode(train), codec.encode(choose)))
     done = LAST["done"]
     model, faults = done.model, []
-    if name in FIT_OF:
-        model.program.sampler, model.program.walk = recipe.program.settings["sampler"], recipe.program.settings["walk"]
+    sampling = {key: recipe.program.settings[key] for key in ("sampler", "walk")} if name in FIT_OF else {}
     if any("broke off" in note for note in done.fitted.notes):
         faults.append(done.fitted.stopped)
     faults += [f"parameter {key}" for key, t in model.named_parameters() if not t.isfinite().all()]
     rows = model.rows(choose)
     if "sample" in model.verbs:
-        drawn = posterior.sample(model, DRAWS, rows if model.schema.conditions else None, seed)
+        with drawing(model, sampling):
+            drawn = posterior.sample(model, DRAWS, rows if model.schema.conditions else None, seed)
         faults += [] if drawn.isfinite().all() else ["draws"]
     if "translate" in model.verbs:
         column = model.program.column

@@ -14,7 +14,6 @@ table of the results is written beside the JSON.
 from __future__ import annotations
 
 import argparse
-import copy
 import functools
 import sys
 import time
@@ -26,6 +25,7 @@ import pandas as pd
 
 import zoo
 from benchmarks.kept import keep
+from zoo.drawing import drawing
 from zoo.evaluate import posterior
 from zoo.fitting.choose import fit_recipe
 from zoo.recipe import Recipe
@@ -116,16 +116,16 @@ def line(name: str, table_name: str, seed: int, sets: dict[str, Any], own: bool 
     frame, codec = rows_of(name, table, seed)
     settings = sets if own else LAST | SETTINGS.get(name, {}) | sets
     recipe, done, seconds = fitted(FIT_OF.get(name, name), table_name, seed, tuple(settings.items()))
-    if name in FIT_OF:
-        done, drawing = copy.deepcopy(done), Registry.load().recipe(name).program.settings
-        done.model.program.sampler, done.model.program.walk = drawing["sampler"], drawing["walk"]
+    own_draws = Registry.load().recipe(name).program.settings if name in FIT_OF else {}
+    sampling = {key: own_draws[key] for key in ("sampler", "walk") if key in own_draws}
     started = {}
     if name not in DENOISERS:
         model = type(done.model)(recipe, codec)
         with scope(seed):
             model.initialise(model.rows(frame[:4500]))
         started = judged(table, drawn(model, frame))
-    found = judged(table, drawn(done.model, frame))
+    with drawing(done.model, sampling):
+        found = judged(table, drawn(done.model, frame))
     found["passes"] = found["covered"] == len(table.centres) and found["within"] >= 0.9
     kept = done.fitted.kept
     watched = {key: kept[key] for key in ("coverage", "precision", "critic_accuracy") if key in kept}

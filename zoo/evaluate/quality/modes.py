@@ -61,14 +61,14 @@ class Modes:
 def coverage(modes: Modes, real: Sample, other: Sample) -> dict[str, Value]:
     """Share of the modes that have a row within 3 sigma, and a fifth at least of as many as in real rows; share of rows
     that lie within 3 sigma of a mode; and 1 - TV of the shares of the modes among these, beside real rows'."""
-    there, here = _counts(modes.distances(real)), _counts(modes.distances(other))
+    away = modes.distances(other)
+    there, here = _counts(modes.distances(real)), _counts(away)
     due = LEAST * there * len(other) / len(real)
-    inside = np.arange(len(other)) < here.sum()
     p, q = there / max(there.sum(), 1), here / max(here.sum(), 1)
     balance = 1 - float(np.abs(p - q).sum()) / 2 if here.any() else 0.0
     return {
         "modes_covered": Value(float((here >= np.maximum(due, 1)).mean()), None, len(other)),
-        "within_modes": share(inside),
+        "within_modes": share((away <= WITHIN).any(1)),
         "mode_balance": Value(balance, None, len(other)),
     }
 
