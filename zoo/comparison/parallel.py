@@ -13,7 +13,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from zoo.comparison.entry import Fit
 from zoo.errors import ZooWarning
 
-DIED = "its process ended without an answer, most often for want of memory: try fewer --jobs"
+DIED = "its process ended without an answer, alone too: most often for want of memory"
 
 Job = tuple[Any, ...]
 One = Callable[..., Fit]
@@ -28,12 +28,14 @@ def side_by_side(one: One, jobs: Sequence[Job], workers: int, deadline: Deadline
     deadline  when the next fit must be done, where so many are left to each worker
     told      called with a job that starts
 
-    Every process has one thread. One that dies costs the fits that were under way, which say so.
+    Every process has one thread. Where one dies, the fits that were under way are made again, one alone at a time: it
+    costs that one which dies alone too, and says so.
     """
     done: dict[int, Fit] = {}
+    again: list[int] = []
     while left := [i for i in range(len(jobs)) if i not in done]:
-        started: list[int] = []
-        tasks = _tasks(one, jobs, left, started, workers, deadline, told)
+        todo, started = again[:1] or left, list[int]()
+        tasks = _tasks(one, jobs, todo, len(left), started, workers, deadline, told)
         try:
             with parallel_config("loky", inner_max_num_threads=1):
                 # not one task more than is fitted is taken: its deadline counts from when it is
@@ -45,23 +47,28 @@ def side_by_side(one: One, jobs: Sequence[Job], workers: int, deadline: Deadline
                     for note in notes:
                         warnings.warn(note, ZooWarning, stacklevel=2)
         except TerminatedWorkerError:
-            done |= {i: Fit(0.0, failure=DIED) for i in started if i not in done}
+            if len(todo) == 1:
+                done[todo[0]] = Fit(0.0, failure=DIED)
+            else:
+                again = started
+        again = [i for i in again if i not in done]
     return [done[i] for i in range(len(jobs))]
 
 
 def _tasks(
     one: One,
     jobs: Sequence[Job],
-    left: Sequence[int],
+    todo: Sequence[int],
+    left: int,
     started: list[int],
     workers: int,
     deadline: Deadline,
     told: Told,
 ) -> Iterator[Any]:
-    for n, i in enumerate(left):
+    for n, i in enumerate(todo):
         started.append(i)
         told(jobs[i])
-        yield delayed(_apart)(one, i, jobs[i], deadline(math.ceil((len(left) - n) / workers)))
+        yield delayed(_apart)(one, i, jobs[i], deadline(math.ceil((left - n) / workers)))
 
 
 def _apart(one: One, i: int, job: Job, deadline: float | None) -> tuple[int, Fit, list[str]]:
