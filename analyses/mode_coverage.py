@@ -40,7 +40,7 @@ GAME = {"fit.keep": "last", "fit.steps": 40 if study.quick else 300}
 FINE = {"objective.waves": 6}  # modes are narrow beside the table, and a critic must see their shape
 DIFFUSION = {"fit.steps": 1200, "program.network.width": 128, "fit.batch": 256, "fit.learning_rate": 2e-3}
 MODELS: dict[str, dict[str, Any]] = {
-    "gmm": {"program.components": 32, "program.restarts": 3},
+    "gmm": {"program.components": 8 if study.quick else 32, "program.restarts": 3},
     "nsf": {"fit.steps": 400},
     "gan": {**GAME, **FINE},
     "wgan-gp": {**GAME, **FINE, "fit.learning_rate": 2e-4, "objective.rate": 10.0},

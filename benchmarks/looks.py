@@ -3,7 +3,7 @@
     python -m benchmarks.looks [--models gan,aae] [--tables wine,housing] [--set KEY=VALUE] [--data FOLDER] [-o FILE]
 
 Of each fit eight looks, even in steps, the start among them. Statistics are of at most 500 validation rows: `loss`,
-what the objective itself validates by, where it has that; `discrepancy`, less the maximum mean discrepancy of one
+less what is minimised, where that is one number; `discrepancy`, less the maximum mean discrepancy of one
 draw of each row; `coverage` of one draw; `agreement`, what zoo takes. Figures are of as many draws as there are held-
 out rows. Told is by how much the look that a statistic chooses falls short of the best of the eight, in the mean over
 fits; `first` takes the start, `last` the last look. looks.md is written beside the JSON.
@@ -39,13 +39,13 @@ STATISTICS = ("loss", "discrepancy", "coverage", "agreement")
 
 
 def statistics(model: Model, rows: Rows) -> dict[str, float]:
-    own = getattr(model.objective, "validate", None)
+    own = getattr(model.objective, "loss", None)
     with torch.no_grad(), scope(0):
         x, y, weight = beside(model, rows)
         out = {"discrepancy": -float(discrepancy(x, y, weight)), "coverage": float(coverage(x, y))}
         out["agreement"] = float(Sampled().agreement(model, rows))
         if own is not None:
-            out["loss"] = float((rows.weight * own(model, rows, 8)).sum() / rows.n)
+            out["loss"] = -float(torch.stack([own(model, rows) for _ in range(8)]).mean())
     return out
 
 

@@ -436,9 +436,8 @@ def test_draws_have_settings_of_their_own(mixed):
     """ddpm's fit, drawn as ddim, gives what ddim gives of the same parameters; the fit stays as it is."""
     kept = Estimator("ddpm", settings={**Registry.load()["ddpm"].small_sets}, device="cpu").fit(mixed)
     before = kept.sample(50, seed=1)
-    other = Estimator("ddim", settings={**Registry.load()["ddim"].small_sets, "program.walk": 3}, device="cpu").fit(
-        mixed
-    )
+    quick = {**Registry.load()["ddim"].small_sets, "program.walk": 3, "fit.steps": 1}
+    other = Estimator("ddim", settings=quick, device="cpu").fit(mixed)
     other.model_.load_state_dict(kept.model_.state_dict())
     drawn = kept.sample(50, seed=1, settings={"sampler": "ddim", "walk": 3})
     pd.testing.assert_frame_equal(drawn, other.sample(50, seed=1))
@@ -448,7 +447,7 @@ def test_draws_have_settings_of_their_own(mixed):
     with pytest.raises(UserError, match="sampler"):
         kept.sample(5, settings={"sampler": "no such"})
     with pytest.raises(UserError, match=r"fit again|draws alone"):
-        Estimator("ppca", device="cpu").fit(mixed).sample(5, settings={"dim": 1})
+        Estimator("independent", device="cpu").fit(mixed).sample(5, settings={"steps": 1})
 
 
 def test_the_solver_of_a_latent_density_is_stated(continuous, build):

@@ -15,6 +15,7 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+import zoo
 from zoo.errors import UserError
 from zoo.estimator import Estimator
 from zoo.evaluate import posterior
@@ -427,6 +428,35 @@ def test_a_start_that_is_kept_and_has_collapsed_is_told(pair, monkeypatch):
     assert done.kept["step"] == 0
     assert any("start, which was kept" in note for note in done.notes)
     assert any("collapsed" in note for note in done.notes)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "latent-diffusion", "nce", "gan"])
+def test_looks_judge_by_draws_and_seldom_where_these_are_dear(name, mixed, tmp_path):
+    """The others tell the loss alone, and what is kept is the best of those that judged."""
+    settings = {**Registry.load()[name].small_sets, "fit.steps": 450, "fit.keep": "best", "fit.patience": 0}
+    made = Estimator(name, settings=settings, device="cpu").fit_parts(mixed[:120], mixed[120:], infer_schema(mixed))
+    history, kept = made.fitted_.history, made.fitted_.kept
+    judged = {look["step"]: look["validation"] for look in history if "validation" in look}
+    assert [look["step"] for look in history] == [25.0 * i for i in range(1, 19)]
+    often = 25 if name == "gan" else 75
+    assert list(judged) == [float(step) for step in range(often, 451, often)]
+    rows = made.model_.rows(mixed[120:])
+    with torch.no_grad(), scope(0):
+        assert kept["validation"] == pytest.approx(float(made.model_.objective.agreement(made.model_, rows)), abs=1e-6)
+    if name != "latent-diffusion":  # which starts anew with its second part
+        assert kept["validation"] >= max(judged.values()) - 1e-4
+    made.save(tmp_path / "run")
+    again = zoo.load(tmp_path / "run").fitted_.history
+    assert [set(look) for look in again] == [set(look) for look in history]
+
+
+def test_few_rows_are_no_judge(mixed):
+    """They would as soon keep a start that knows nothing."""
+    settings = {**Registry.load()["ddpm"].small_sets, "fit.steps": 50}
+    made = Estimator("ddpm", settings=settings, device="cpu").fit_parts(mixed[:190], mixed[190:], infer_schema(mixed))
+    assert made.fitted_.kept["step"] == 50
+    assert not any("validation" in look for look in made.fitted_.history)
+    assert any("10 validation rows are too few" in note for note in made.fitted_.notes)
 
 
 def test_a_running_mean():

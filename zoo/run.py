@@ -179,7 +179,7 @@ def _read_model(folder: Path, registry: Registry) -> tuple[Model, Fitted, dict[s
     fitted = Fitted(**document["fit"])
     if history.is_file():
         looks = pd.read_parquet(history).to_dict("records")
-        fitted.history = [{str(key): float(value) for key, value in look.items()} for look in looks]
+        fitted.history = [{str(key): float(value) for key, value in look.items() if value == value} for look in looks]
     return model.eval(), fitted, document
 
 

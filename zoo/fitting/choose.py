@@ -231,7 +231,7 @@ def _made(recipe: Recipe, codec: Codec) -> Model:
 
 def _validation(model: Model, validation: Encoded) -> float:
     rows = Rows.of(model.codec, model.heads, validation)
-    if model.bound() == "none":
+    if model.bound() == "none" or hasattr(model.objective, "agreement"):
         return validation_score(model, rows)
     return told(score(model, rows, TRIAL_PARTICLES).mean)
 

@@ -35,8 +35,8 @@ START_SHARE = 0.5  # of the time there is
 
 @dataclass
 class Fitted:
-    """What happened. history: a dict for each look: step, epoch, loss, validation (higher is better), seconds, and what
-    the objective watches.
+    """What happened. history: a dict for each look: step, epoch, loss, seconds, and, where that look was at validation
+    rows, validation (higher is better) and what the objective watches.
 
     tier, why: how steps were run, and the reason where that is not the fastest way
     notes: what the start from data had to mend, and what is to be said of the fitted model
@@ -91,6 +91,12 @@ def fit(
         fitted = Fitted(notes=notes, processes=processes())
         if finished:
             fitted.tier, fitted.stopped = finished
+        least = getattr(model.objective, "least", 0)
+        if validation is not None and validation.n < least:
+            fitted.notes.append(
+                f"{validation.n} validation rows are too few to compare draws with ({least} would do): the last state was kept"
+            )
+            validation = None
         if source is not None or hasattr(model.objective, "agreement"):
             finished = None  # of the likelihood that was the maximum, and of these rows
         done = bool(told(finished is not None))
@@ -136,6 +142,8 @@ class _Loop:
         self.planned = settings.epochs * self.per_epoch if settings.epochs else settings.steps
         self.last, self.cooled_from = self.planned, self.planned
         self.look_every = min(max(self.per_epoch, MIN_STEPS_BETWEEN_LOOKS), MOST_STEPS_BETWEEN_LOOKS)
+        looks = getattr(model.objective, "looks", None) or self.planned
+        self.validate_every = math.ceil(self.planned / looks / self.look_every) * self.look_every
         self.turns = turns
         timed = deadline is not None
         self.steps: list[Step] = [step_of(model, turn, settings, self.planned, timed) for turn in self.turns]
@@ -199,7 +207,8 @@ class _Loop:
                 self._see()
             if not look:
                 continue
-            self._look(step + 1, losses)
+            validate = over or (step + 1) % self.validate_every == 0 or step + 1 == self.last
+            self._look(step + 1, losses, validate)
             losses = []
             if over:
                 self.fitted.stopped = f"the time budget ended at step {step + 1} of {self.planned}"
@@ -307,7 +316,7 @@ class _Loop:
             self.start |= watched(self.model, self.validation, self.settings.seed)
         self.best_state, self.waited = _snapshot(self.model), 0
 
-    def _look(self, step: int, losses: list[Tensor]) -> None:
+    def _look(self, step: int, losses: list[Tensor], validate: bool) -> None:
         look = {
             "step": float(step),
             "epoch": step / self.per_epoch,
@@ -319,7 +328,7 @@ class _Loop:
         with self.average.shown():
             if self.validation is None:
                 self.best_state, self.best_look = _snapshot(self.model), look
-            else:
+            elif validate:
                 self._validate(look)
         self.fitted.history.append(look)
         if self.progress is not None:

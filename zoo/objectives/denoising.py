@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.errors import UserError
 from zoo.objectives.turn import Turn
+from zoo.objectives.two_sample import DearlySampled
 from zoo.rows.rows import Rows
 
 if TYPE_CHECKING:
     from zoo.model import Model
 
 
-class Denoising(nn.Module):
+class Denoising(DearlySampled):
     """The program's own loss of each row, over one amount of noise drawn for it: denoising score matching, flow
     matching, or a reweighted variational bound. Ho et al. 2020; Vincent 2011; Lipman et al. 2023."""
 
@@ -30,7 +30,3 @@ class Denoising(nn.Module):
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
         return (rows.weight * model.program.loss(rows)).sum() / rows.n
-
-    def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
-        """Less the loss of each row (n,)."""
-        return -torch.stack([model.program.loss(rows) for _ in range(particles)]).mean(0)

@@ -6,22 +6,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from zoo.bounds import Count, Natural, Share, Weight
 from zoo.errors import UserError
 from zoo.objectives.turn import Turn
+from zoo.objectives.two_sample import DearlySampled
 from zoo.rows.rows import Rows
 
 if TYPE_CHECKING:
     from zoo.model import Model
 
-NOISE = 4096
-"""Rows of noise by which validation rows take log Z."""
 
-
-class _OfAnEnergy(nn.Module):
+class _OfAnEnergy(DearlySampled):
     fill: int
 
     def prepare(self, model: Model) -> None:
@@ -85,10 +83,6 @@ class ContrastiveDivergence(_OfAnEnergy):
             self.walkers_at.copy_(model.program.walk(start, given, 1.0, self.fill)[0].detach())
         return self.walkers_at.clone(), given
 
-    def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
-        """f less log Z (n,), log Z from draws of phi: how far above independent columns, roughly."""
-        return _above_noise(model, rows, self.fill)
-
 
 class NoiseContrastive(_OfAnEnergy):
     """- log of how well f - log Z tells rows from noise, rows of independent columns. Gutmann & Hyvarinen 2012.
@@ -104,23 +98,10 @@ class NoiseContrastive(_OfAnEnergy):
         self.noise, self.fill = noise, fill
 
     def loss(self, model: Model, rows: Rows) -> Tensor:
-        return -(rows.weight * self.validate(model, rows, 1)).sum() / rows.n
-
-    def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
         program: Any = model.program
         u, _ = program.filled(rows, self.fill)
         many = rows.given.repeat(self.noise, 1)
         even = torch.log(torch.tensor(float(self.noise), dtype=torch.float64))
         told = logsigmoid(program.tilt(u, rows.given) - even)
         other = logsigmoid(even - program.tilt(torch.randn(len(many), u.shape[1], dtype=u.dtype).to(u), many))
-        return told + other.unflatten(0, (self.noise, rows.n)).sum(0)
-
-
-def _above_noise(model: Model, rows: Rows, fill: int) -> Tensor:
-    program: Any = model.program
-    u, _ = program.filled(rows, fill)
-    noise = torch.randn(NOISE, u.shape[1], dtype=u.dtype, device=u.device)
-    given = rows.given[torch.arange(NOISE, device=u.device) % rows.n]
-    z: Tensor = program.tilt(noise, given).logsumexp(0) - torch.log(torch.tensor(float(NOISE), dtype=u.dtype))
-    out: Tensor = program.tilt(u, rows.given) - z
-    return out
+        return -(rows.weight * (told + other.unflatten(0, (self.noise, rows.n)).sum(0))).sum() / rows.n

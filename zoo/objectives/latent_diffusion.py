@@ -13,13 +13,14 @@ from zoo.errors import UserError
 from zoo.objectives.elbo import Elbo, posterior_draws
 from zoo.objectives.samples import inferred
 from zoo.objectives.turn import Turn
+from zoo.objectives.two_sample import DearlySampled
 from zoo.rows.rows import Rows
 
 if TYPE_CHECKING:
     from zoo.model import Model
 
 
-class LatentDiffusion(Elbo):
+class LatentDiffusion(DearlySampled):
     """-ELBO of program and guide under a standard Normal prior, then denoising of draws of the rows' latents.
 
     settle  share of the planned steps after which the prior is fitted, and nothing else
@@ -29,7 +30,16 @@ class LatentDiffusion(Elbo):
     """
 
     def __init__(self, settle: Share = 0.4, beta: Weight = 0.3, anneal: Share = 0.0):
-        super().__init__(settle=settle, beta=beta, anneal=anneal)
+        super().__init__()
+        self.settle, self.bound = settle, Elbo(settle=settle, beta=beta, anneal=anneal)
+
+    @property
+    def progress(self) -> Tensor:
+        return self.bound.progress
+
+    @property
+    def settled(self) -> bool:
+        return self.bound.settled
 
     def prepare(self, model: Model) -> None:
         if not hasattr(getattr(model.program, "prior", None), "loss"):
@@ -40,19 +50,13 @@ class LatentDiffusion(Elbo):
         prior = list(model.program.prior.parameters())
         of_prior = {id(p) for p in prior}
         others = [p for p in model.fitted_parameters() if id(p) not in of_prior]
-        yield Turn(others, lambda rows: self.loss(model, rows), span=(0.0, self.settle))
+        yield Turn(others, lambda rows: self.bound.loss(model, rows), span=(0.0, self.settle))
         yield Turn(
             prior,
             lambda rows: (rows.weight * self._denoising(model, rows)).sum() / rows.n,
             span=(self.settle, 1.0),
             begin=lambda rows: model.program.prior.settle(posterior_draws(model, rows)),
         )
-
-    def validate(self, model: Model, rows: Rows, particles: int) -> Tensor:
-        """Of each row (n,): the ELBO while program and guide are fitted, then less the loss of denoising."""
-        if not model.program.prior.settled:
-            return super().validate(model, rows, particles)
-        return -torch.stack([self._denoising(model, rows) for _ in range(particles)]).mean(0)
 
     def _denoising(self, model: Model, rows: Rows) -> Tensor:
         prior: Any = model.program.prior

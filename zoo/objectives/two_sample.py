@@ -1,4 +1,4 @@
-"""Whether draws agree with rows: what fits without a likelihood are stopped and chosen by.
+"""Whether draws agree with rows: what fits by anything but a likelihood are stopped and chosen by.
 
 Two statistics of the features of rows and of as many draws, added: the share of rows that draws reach (Naeem et al.
 2020), which sees what is wrong nearby, less 100 times the unbiased squared maximum mean discrepancy (Gretton et al.
@@ -22,20 +22,28 @@ if TYPE_CHECKING:
 
 WIDTHS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
 """Of the kernels, in median distances between rows."""
-MOST, DRAWS, NEIGHBOURS = 500, 6, 5
+MOST, NEIGHBOURS = 500, 5
 COLLAPSED = 0.6
 """Share of rows reached, of those that other rows would reach, below which draws have left modes out."""
 
 
 class Sampled(nn.Module):
-    """What objectives without a likelihood have in common: draws are all that a model fitted so is judged by."""
+    """What objectives that are not a likelihood have in common: by its draws a model fitted so is stopped and chosen.
+
+    repeats  draws of each row, that a look compares
+    looks    how many looks compare, at most; None: all
+    least    validation rows: where they are fewer nothing is compared, and the last state is kept
+    """
 
     withdraws: tuple[str, ...] = ("score", "impute")
+    repeats: int = 6
+    looks: int | None = None
+    least: int = 0
 
     def agreement(self, model: Model, rows: Rows) -> Tensor:
         """The share of rows that draws reach, less 100 times their discrepancy; a scalar, `EXPECTED` at best but for
         noise."""
-        each = [self.beside(model, rows) for _ in range(DRAWS)]
+        each = [self.beside(model, rows) for _ in range(self.repeats)]
         return torch.stack([coverage(x, y) - 100 * discrepancy(x, y, weight) for x, y, weight in each]).mean()
 
     def watch(self, model: Model, rows: Rows) -> dict[str, float]:
@@ -58,6 +66,13 @@ class Sampled(nn.Module):
         if near >= COLLAPSED * EXPECTED:
             return [f"{what}, and {near:.0%} of them are near rows: they have collapsed, and leave the others out"]
         return [f"{what}, and {near:.0%} of them are near rows: they lie beside these"]
+
+
+class DearlySampled(Sampled):
+    """Those that keep a likelihood, or a bound or an estimate of it, and whose draws take many passes of a network."""
+
+    withdraws = ()
+    repeats, looks, least = 3, 8, 20
 
 
 EXPECTED = 1 - 0.5**NEIGHBOURS

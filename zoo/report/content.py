@@ -189,7 +189,7 @@ def _curves(source: Source, names: list[str]) -> Content:
     curves = [n for n in histories if n not in games]
     shown = {n: histories[n] for n in curves[:MOST_CURVES]}
     return {
-        "games": _figure(source, "games", "Fits without a likelihood", figures.games, plays) if plays else None,
+        "games": _figure(source, "games", "Fits chosen by their draws", figures.games, plays) if plays else None,
         "learning": _figure(source, "learning curves", "Learning curves", figures.learning_curves, shown)
         if shown
         else None,

@@ -110,13 +110,14 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def games(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Of fits without a likelihood, by step: how well draws agree with validation rows, the share of them that draws
-    reach, of draws near one, and of what the critic tells, and the size of each player's gradient."""
+    """Of fits chosen by their draws, by step: how well these agree with validation rows, the share of them that draws
+    reach, of draws near one, and of what the critic tells, and the size of each player's gradient, or the loss."""
     with style.styled():
         figure, axes = style.panels(3 * len(histories), 3, 1.6, margins=(0.7, 0.12, 0.55, 0.5), gap=(0.55, 0.65))
         for (name, history), (agreement, shares, gradients) in zip(
             histories.items(), zip(axes[::3], axes[1::3], axes[2::3], strict=True), strict=True
         ):
+            looks, history = history, history.dropna(subset="validation")
             step = history["step"].to_numpy(float)
             agreement.plot(step, history["validation"], color=MODEL, lw=1.6)
             agreement.set_title(plain(name, 24) + ": agreement")
@@ -130,13 +131,16 @@ def games(histories: Mapping[str, pd.DataFrame]) -> Figure:
             norms = [key for key in map(str, history) if key.endswith("_gradient")]
             for key, colour in zip(norms, TURNS, strict=False):
                 gradients.plot(step, history[key], color=colour, lw=1.4, label=key.removesuffix("_gradient"))
-            gradients.set_title("size of gradients")
-            gradients.set_yscale("log")
-            gradients.yaxis.set_major_formatter("{x:g}")
-            gradients.yaxis.set_minor_formatter("{x:g}")
-            if gradients.lines:
+            if norms:
+                gradients.set_title("size of gradients")
+                gradients.set_yscale("log")
+                gradients.yaxis.set_major_formatter("{x:g}")
+                gradients.yaxis.set_minor_formatter("{x:g}")
                 gradients.legend(frameon=False, fontsize=7)
-            for panel in (agreement, shares):
+            else:
+                gradients.plot(looks["step"].to_numpy(float), looks["loss"].to_numpy(float), color=DATA, lw=1.4)
+                gradients.set_title("loss")
+            for panel in (agreement, shares) if norms else (agreement, shares, gradients):
                 style.few_ticks(panel)
         for panel in axes[-3:]:
             panel.set_xlabel("step")
