@@ -4,7 +4,8 @@
 
 Of each fit eight looks, even in steps, the start among them. Statistics are of at most 500 validation rows: `loss`,
 less what is minimised, where that is one number; `discrepancy`, less the maximum mean discrepancy of one
-draw of each row; `coverage` of one draw; `agreement`, what zoo takes. Figures are of as many draws as there are held-
+draw of each row; `coverage` of one draw; `agreement`, what zoo takes (of six draws here; where they are dear it makes
+three). Figures are of as many draws as there are held-
 out rows. Told is by how much the look that a statistic chooses falls short of the best of the eight, in the mean over
 fits; `first` takes the start, `last` the last look. looks.md is written beside the JSON.
 """

@@ -93,9 +93,8 @@ def fit(
             fitted.tier, fitted.stopped = finished
         least = getattr(model.objective, "least", 0)
         if validation is not None and validation.n < least:
-            fitted.notes.append(
-                f"{validation.n} validation rows are too few to compare draws with ({least} would do): the last state was kept"
-            )
+            few = f"{validation.n} validation rows are too few to compare draws with ({least} would do)"
+            fitted.notes.append(f"{few}: the last state was kept")
             validation = None
         if source is not None or hasattr(model.objective, "agreement"):
             finished = None  # of the likelihood that was the maximum, and of these rows
