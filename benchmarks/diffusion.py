@@ -1,15 +1,13 @@
-"""Diffusions, flows and energies on tables whose truth is known: modes covered, and how far their numbers are off.
+"""Diffusions, flows and energies on a table whose truth is known: how far their numbers are off.
 
-    python -m benchmarks.diffusion [modes] [truth] [--models ddpm,flow-matching] [--steps 3000] [-o FILE]
+    python -m benchmarks.diffusion [--models ddpm,flow-matching] [--steps 3000] [-o FILE]
 
-modes  a ring of 8 Gaussians (radius 2, sigma 0.02) and a grid of 25 (2 apart, sigma 0.05), 10,000 rows: how many modes
-       hold at least a fifth of their share of 5,000 draws, and how many of these lie within 3 sigma of one
-truth  a bent Gaussian, x ~ Normal(0, 1), y ~ Normal(x^2 / 2, 0.5^2), 5,000 rows: the number on 1,000 more rows less the
-       truth, with the standard error of that difference over rows, and the error that zoo states of the number: twice
-       the Monte Carlo error, and those that all rows share, of the solver or of log Z. What a fit lacks is below the
-       truth and no error of its number. Two things would show that the stated error is too small. A density is on
-       average not above the truth; and it integrates to one: `log_integral` is the log of the integral of the number,
-       by the trapezoidal rule, where no Monte Carlo noise is in it. A table of the results is written beside the JSON.
+A bent Gaussian, x ~ Normal(0, 1), y ~ Normal(x^2 / 2, 0.5^2), 5,000 rows: the number on 1,000 more rows less the truth,
+with the standard error of that difference over rows, and the error that zoo states of the number: twice the Monte Carlo
+error, and those that all rows share, of the solver or of log Z. What a fit lacks is below the truth and no error of its
+number. Two things would show that the stated error is too small. A density is on average not above the truth; and it
+integrates to one: `log_integral` is the log of the integral of the number, by the trapezoidal rule, where no Monte
+Carlo noise is in it. A table of the results is written beside the JSON. (`benchmarks.modes` has the modes they cover.)
 """
 
 from __future__ import annotations
@@ -29,54 +27,17 @@ import zoo
 from benchmarks.kept import keep
 from zoo.errors import ZooWarning
 
-MODES = ("ddpm", "ddim", "latent-diffusion", "score-vp", "score-ve", "flow-matching", "ebm", "nce")
-TRUTH = ("ddpm", "score-vp", "score-ve", "flow-matching", "ebm", "nce", "nsf", "gmm")
+MODELS = ("ddpm", "score-vp", "score-ve", "flow-matching", "ebm", "nce", "nsf", "gmm")
 SMALLER: dict[str, Any] = {"program.network.width": 128, "program.network.blocks": 2, "fit.batch": 256}
 LATTICE = 5e-3
 """Of an integral, what the lattice leaves and what a model has outside of it: `nsf` alone a thousandth in its tail."""
 STEP = 0.15
 """Of the lattice over which a density is integrated: a third of its narrowest standard deviation, or less."""
-OF_THEIR_OWN = ("latent-diffusion", "ebm", "nce", "nsf", "gmm")
-
-
-def ring() -> tuple[np.ndarray, float]:
-    angle = np.arange(8) / 8 * 2 * np.pi
-    return 2 * np.stack([np.cos(angle), np.sin(angle)], -1), 0.02
-
-
-def grid() -> tuple[np.ndarray, float]:
-    place = np.arange(-4.0, 5.0, 2.0)
-    return np.stack(np.meshgrid(place, place), -1).reshape(-1, 2), 0.05
-
-
-def drawn_from(centres: np.ndarray, sigma: float, n: int, rng: np.random.Generator) -> pd.DataFrame:
-    x = centres[rng.integers(len(centres), size=n)] + sigma * rng.normal(size=(n, 2))
-    return pd.DataFrame(x, columns=["x", "y"])
-
-
-def covered(draws: np.ndarray, centres: np.ndarray, sigma: float) -> tuple[int, float]:
-    """(modes that hold a fifth of their share of the draws, share of draws within 3 sigma of a mode)."""
-    distance = np.linalg.norm(draws[:, None] - centres, axis=-1)
-    near = distance.min(1) <= 3 * sigma
-    count = np.bincount(distance.argmin(1)[near], minlength=len(centres))
-    return int((count >= 0.2 * len(draws) / len(centres)).sum()), float(near.mean())
+OF_THEIR_OWN = ("ebm", "nce", "nsf", "gmm")
 
 
 def settings(model: str, steps: int) -> dict[str, Any]:
     return {"fit.steps": steps} | ({} if model in OF_THEIR_OWN else SMALLER)
-
-
-def modes(model: str, which: str, steps: int, seed: int, marginals: str = "scores") -> dict[str, Any]:
-    centres, sigma = ring() if which == "ring" else grid()
-    table = drawn_from(centres, sigma, 10_000, np.random.default_rng(seed))
-    begun = time.process_time()
-    own = {} if model == "latent-diffusion" else {"program.marginals": marginals}
-    sets = settings(model, steps) | own
-    estimator = zoo.Estimator(model, kinds={"*": "continuous"}, settings=sets, seed=seed).fit(table)
-    fitted = time.process_time() - begun
-    found, near = covered(estimator.sample(5000).to_numpy(), centres, sigma)
-    return {"table": which, "model": model, "modes": found, "of": len(centres), "within_3_sigma": near,
-            "fit_cpu_seconds": fitted}  # fmt: skip
 
 
 def bent(n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -127,16 +88,10 @@ def integral(line: dict[str, Any]) -> str:
 
 def written(lines: list[dict[str, Any]]) -> str:
     """The lines as tables."""
-    lines = sorted(lines, key=lambda line: (line["table"], line["model"]))
-    modes_ = [line for line in lines if line["table"] != "bent"]
-    out = ["`python -m benchmarks.diffusion`", ""]
-    if modes_:
-        out += ["| table | model | modes | within 3 sigma | fit, CPU s |", "|" + "---|" * 5]
-        out += [
-            f"| {at['table']} | {at['model']} | {at['modes']} of {at['of']} | {at['within_3_sigma']:.3f} "
-            f"| {at['fit_cpu_seconds']:.0f} |" for at in modes_
-        ] + [""]  # fmt: skip
-    out += [
+    lines = sorted(lines, key=lambda line: str(line["model"]))
+    out = [
+        "`python -m benchmarks.diffusion`",
+        "",
         "A bent Gaussian, one seed, by smaller networks and fewer steps than the entries', numbers as they are. What a",
         "fit lacks makes the gap negative, and is no error of its number. Covered: the gap is above the truth, and the",
         "integral of a density off one, by no more than is stated, two standard errors over rows, and what a lattice",
@@ -150,25 +105,21 @@ def written(lines: list[dict[str, Any]]) -> str:
     out += [
         f"| {at['model']} | {at['bound']} | {at['gap']:+.4f} | {at['standard_error']:.4f} | {at['stated']:.4f} "
         f"| {integral(at)} | {'yes' if at['covered'] else 'no'} | {at['fit_cpu_seconds']:.0f} |"
-        for at in lines if at["table"] == "bent"
+        for at in lines
     ]  # fmt: skip
     return "\n".join([*out, ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["modes", "truth"])
     parser.add_argument("--models")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "diffusion.json")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", ZooWarning)
-    chosen = arguments.models.split(",") if arguments.models else None
-    jobs = [(modes, (m, which)) for m in chosen or MODES for which in ("ring", "grid") if "modes" in arguments.parts]
-    jobs += [(truth, (m,)) for m in chosen or TRUTH if "truth" in arguments.parts]  # type: ignore[list-item]
-    for job, of in jobs:
-        line = job(*of, arguments.steps, arguments.seed)
+    for model in arguments.models.split(",") if arguments.models else MODELS:
+        line = truth(model, arguments.steps, arguments.seed)
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()}, flush=True)
         keep(arguments.output, [line], ("table", "model"), written)
 
