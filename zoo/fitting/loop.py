@@ -31,6 +31,7 @@ MOST_UNSEEN = 25  # steps whose numbers nobody has looked at
 VALIDATION_PARTICLES = 4
 CHUNK, NUMBERS = 8192, 1 << 24  # rows times particles at once, and predictor entries of them
 START_SHARE = 0.5  # of the time there is
+MIN_GAIN = 1e-4  # of a look, to be better than the best one
 
 
 @dataclass
@@ -337,9 +338,11 @@ class _Loop:
         assert self.validation is not None
         look["validation"] = validation_score(self.model, self.validation, self.settings.seed)
         look |= watched(self.model, self.validation, self.settings.seed)
-        if look["validation"] > self.best + 1e-4:
-            self.best, self.waited = look["validation"], 0
+        gain = look["validation"] - self.best
+        if gain > getattr(self.model.objective, "gain", MIN_GAIN):
             self.best_state, self.best_look = _snapshot(self.model), look
+        if gain > MIN_GAIN:
+            self.best, self.waited = look["validation"], 0
         elif getattr(self.model.objective, "settled", True):
             self.waited += 1
 

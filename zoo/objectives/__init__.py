@@ -6,7 +6,8 @@ copy `reconstruction.py`: `loss(rows)` is a scalar to minimise, in nats per row 
 Optional: `withdraws` (verbs that a model fitted so cannot do: without "score" it has no likelihood, without "score" and
 "impute" its latents need no guide), `prepare(model)` (make networks of its own, once the model is made; they are saved
 with it), `agreement(model, rows)` (a scalar instead of `validate`: how well draws and validation rows agree), `looks`
-(the most at validation rows, where each is dear) and `least` (validation rows that it takes),
+(the most at validation rows, where each is dear), `least` (validation rows that it takes), `gain` (of a look that is
+kept),
 `watch(model, rows)` (numbers by name that every look at the fit tells) and `notes(look)` (what is to be said of the
 model that was kept, given its look). Without a likelihood, copy `kernel.py`: `zoo.objectives.samples` has rows and
 draws as features, and `zoo.objectives.two_sample.Sampled` judges by them. A loss that is one function of

@@ -33,12 +33,14 @@ class Sampled(nn.Module):
     repeats  draws of each row, that a look compares
     looks    how many looks compare, at most; None: all
     least    validation rows: where they are fewer nothing is compared, and the last state is kept
+    gain     by which a look must be better than the best to be kept; below 0, of looks that are as good the last is
     """
 
     withdraws: tuple[str, ...] = ("score", "impute")
     repeats: int = 6
     looks: int | None = None
     least: int = 0
+    gain: float = 1e-4
 
     def agreement(self, model: Model, rows: Rows) -> Tensor:
         """The share of rows that draws reach, less 100 times their discrepancy; a scalar, `EXPECTED` at best but for
@@ -69,10 +71,13 @@ class Sampled(nn.Module):
 
 
 class DearlySampled(Sampled):
-    """Those that keep a likelihood, or a bound or an estimate of it, and whose draws take many passes of a network."""
+    """Those that keep a likelihood, or a bound or an estimate of it, and whose draws take many passes of a network.
+
+    Draws tell two good looks apart by no more than noise, and the later one has the lower learning rate.
+    """
 
     withdraws = ()
-    repeats, looks, least = 3, 8, 20
+    repeats, looks, least, gain = 3, 8, 20, -0.03
 
 
 EXPECTED = 1 - 0.5**NEIGHBOURS
