@@ -505,6 +505,27 @@ def test_every_mode_of_a_ring_is_drawn(name, steps):
     assert within > 0.7
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ddpm", "flow-matching"])
+def test_draws_are_of_all_rows_where_those_with_every_cell_are_of_a_kind(name):
+    """Three rows in ten are of the kind whose deck is known, nine times in ten; of the others it is in two of ten.
+
+    What the kind says of the column that is always seen holds in draws, and so does what their decks are.
+    """
+    rng = np.random.default_rng(0)
+    rich = rng.random(2000) < 0.3
+    known = rng.random(2000) < np.where(rich, 0.9, 0.2)
+    deck = np.where(rng.random(2000) < np.where(rich, 0.8, 0.1), "high", "low")
+    frame = pd.DataFrame({"fare": 4.0 * rich + rng.normal(size=2000), "deck": np.where(known, deck, None)})
+    settings = {"fit.steps": 1000, "fit.batch": 256, "fit.learning_rate": 4e-3, "program.network.width": 64}
+    drawn = Estimator(name, settings=settings, seed=0, device="cpu").fit(frame).sample(4000)
+    kind = drawn["fare"] > 2
+    assert kind.mean() == pytest.approx(0.3, abs=0.05)  # 0.66 of rows with every cell
+    high = [float((drawn["deck"][those] == "high").mean()) for those in (kind, ~kind)]
+    assert high[0] > 0.6, high  # 0.8 and 0.1 in the end; drawn all at once they are alike
+    assert high[1] < 0.4, high
+
+
 FOLDER = Path(zoo.__file__).parents[1].parent / "shared" / "data"
 
 

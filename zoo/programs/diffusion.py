@@ -14,6 +14,7 @@ from zoo.flows.angle import UNTOLD
 from zoo.networks.residual import Residual
 from zoo.programs.denoiser import EVEN, Denoiser, Told, estimates, partly, spread_out
 from zoo.rows import multinomial
+from zoo.rows.patterns import Patterns
 from zoo.rows.rows import Rows
 from zoo.rows.scores import FARTHEST, Marginals, NormalScores, Scored, log_phi
 from zoo.table.schema import Schema
@@ -69,6 +70,7 @@ class Diffusion(nn.Module):
         self.walk, self.hide, self.guidance, self.terms = walk, hide, guidance, terms
         self.scores = NormalScores(schema, marginals)
         self.denoiser = Denoiser(schema, self.scores, network, waves)
+        self.patterns = Patterns(len(schema.modelled))
         self.register_buffer("angles", schedule_of(schedule, steps), persistent=False)
 
     pattern_wise = True
@@ -76,6 +78,7 @@ class Diffusion(nn.Module):
 
     def initialise(self, rows: Rows) -> bool:
         self.scores.fit(rows)
+        self.patterns.fit(rows)
         return False
 
     def bound(self, complete: bool) -> str:
@@ -160,28 +163,42 @@ class Diffusion(nn.Module):
     # ---- draws
 
     def sample(self, rows: Rows) -> Tensor:
-        every = torch.ones(rows.n, len(self.schema.modelled), dtype=torch.bool, device=rows.given.device)
-        return self._drawn(self._nothing(rows), Told(every, ~every, rows.given), rows)
+        """Rows (n, D): the cells that some row of the table has, then the others given these."""
+        seen = self.patterns.draw(rows.n)
+        drawn = self._drawn(self._nothing(rows), Told(seen, torch.zeros_like(seen), rows.given))
+        lacking = (~seen).any(-1)
+        if lacking.any():
+            told = Told(*(t[lacking] for t in (~seen, seen, rows.given)))
+            others = self._drawn(Scored(*(t[lacking] for t in drawn)), told)
+            for all_, some in zip(drawn, others, strict=True):
+                all_[lacking] = some
+        return self._decoded(drawn, rows)
 
     def complete(self, rows: Rows, draws: int) -> Tensor:
         """The cells that are not seen, drawn given those that are (draws, n, D)."""
         many, seen = rows.repeat(draws), _seen(rows).repeat(draws, 1)
-        x = self._drawn(self.scores.encode(many), Told(~seen, seen, many.given), many)
-        return x.unflatten(0, (draws, rows.n))
+        drawn = self._drawn(self.scores.encode(many), Told(~seen, seen, many.given))
+        return self._decoded(drawn, many).unflatten(0, (draws, rows.n))
+
+    def _decoded(self, drawn: Scored, rows: Rows) -> Tensor:
+        return self.scores.decode(drawn.u, drawn.codes, rows.codec)
 
     def _nothing(self, rows: Rows) -> Scored:
         u = torch.zeros(rows.n, self.scores.width, dtype=torch.float64, device=rows.given.device)
         codes = torch.zeros(rows.n, len(self.scores.sizes), dtype=torch.long, device=u.device)
         return Scored(u, u.bool(), codes, u.sum(-1))
 
-    def _drawn(self, coded: Scored, told: Told, rows: Rows) -> Tensor:
+    def _drawn(self, coded: Scored, told: Told) -> Scored:
+        """Rows whose columns that are told as noise are drawn, and whose others are as they were."""
         u = torch.randn_like(coded.u)
-        x = multinomial.pick(self._share.expand(rows.n, *self._share.shape))
+        x = multinomial.pick(self._share.expand(len(u), *self._share.shape))
         last = len(self.angles) - 1
         times = stops(last, min(self.walk, last))
         for s, t in zip(times[-2::-1], times[:0:-1], strict=True):
             u, x = self._step(coded, u, x, s, t, told)
-        return self.scores.decode(u, x.argmax(-1), rows.codec)
+        levels = told.noised[:, len(self.schema.numeric) :]
+        u = torch.where(told.noised[:, self.denoiser.owners], u, coded.u)
+        return coded._replace(u=u, codes=torch.where(levels, x.argmax(-1), coded.codes))
 
     def _step(self, coded: Scored, u: Tensor, x: Tensor, s: int, t: int, told: Told) -> tuple[Tensor, Tensor]:
         """From t back to s < t."""

@@ -14,6 +14,7 @@ from zoo.bounds import Count, Natural, Share
 from zoo.flows.angle import UNTOLD, exact, guessed, ladder, measure, move
 from zoo.networks.residual import Residual
 from zoo.programs.denoiser import EVEN, Denoiser, Told, estimates, evenly, partly, spread_out
+from zoo.rows.patterns import Patterns
 from zoo.rows.rows import Rows
 from zoo.rows.scores import Marginals, NormalScores, Scored, log_phi
 from zoo.shared import Shared, of_solver
@@ -72,11 +73,13 @@ class Score(nn.Module):
         self._span = float(ends[0]), float(ends[1])
         self.scores = NormalScores(schema, marginals, levels=True)
         self.denoiser = Denoiser(schema, self.scores, network, waves)
+        self.patterns = Patterns(len(schema.modelled))
 
     pattern_wise = True
 
     def initialise(self, rows: Rows) -> bool:
         self.scores.fit(rows)
+        self.patterns.fit(rows)
         return False
 
     def bound(self, complete: bool) -> str:
@@ -110,9 +113,14 @@ class Score(nn.Module):
     # ---- draws
 
     def sample(self, rows: Rows) -> Tensor:
-        every = torch.ones(rows.n, len(self.schema.modelled), dtype=torch.bool, device=rows.given.device)
-        known = torch.zeros(rows.n, self.scores.width, dtype=torch.float64, device=rows.given.device)
-        return self._decoded(self._drawn(known, Told(every, ~every, rows.given)), rows)
+        """Rows (n, D): the cells that some row of the table has, then the others given these."""
+        seen = self.patterns.draw(rows.n)
+        nothing = torch.zeros(rows.n, self.scores.width, dtype=torch.float64, device=rows.given.device)
+        u = self._drawn(nothing, Told(seen, torch.zeros_like(seen), rows.given))
+        lacking = (~seen).any(-1)
+        if lacking.any():
+            u[lacking] = self._drawn(u[lacking], Told(*(t[lacking] for t in (~seen, seen, rows.given))))
+        return self._decoded(u, rows)
 
     def complete(self, rows: Rows, draws: int) -> Tensor:
         """The cells that are not seen, drawn given those that are (draws, n, D)."""
