@@ -8,7 +8,7 @@ another length and another pace.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,6 +43,9 @@ class Told(NamedTuple):
 
     def repeat(self, k: int) -> Told:
         return Told(*(t.repeat(k, 1) for t in self))
+
+
+Draw = Callable[[Sequence[Tensor], Told], Sequence[Tensor]]
 
 
 class Denoiser(nn.Module):
@@ -114,6 +117,20 @@ class Denoiser(nn.Module):
             return raw, logits
         other = self.read(u, levels, angle, told, torch.zeros(len(u), 1, device=u.device))
         return guided(raw, other[0], strength), guided(logits, other[1], strength)
+
+
+def in_turn(draw: Draw, nothing: Sequence[Tensor], seen: Tensor, given: Tensor) -> Sequence[Tensor]:
+    """Rows drawn from `nothing` (n, ...): first the columns that each has (n, D), then the others given these.
+
+    draw  (parts of the rows, what is told of them) -> the parts, with the columns drawn that are told as noise
+    """
+    drawn = draw(nothing, Told(seen, torch.zeros_like(seen), given))
+    lacking = (~seen).any(-1)
+    if lacking.any():
+        others = draw([t[lacking] for t in drawn], Told(*(t[lacking] for t in (~seen, seen, given))))
+        for every, some in zip(drawn, others, strict=True):
+            every[lacking] = some
+    return drawn
 
 
 def estimates(one: Callable[[Rows], Tensor], rows: Rows, particles: int, width: int = 1) -> Tensor:

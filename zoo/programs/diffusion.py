@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo.bounds import Count, Natural, Share
 from zoo.flows.angle import UNTOLD
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import EVEN, Denoiser, Told, estimates, partly, spread_out
+from zoo.programs.denoiser import EVEN, Denoiser, Told, estimates, in_turn, partly, spread_out
 from zoo.rows import multinomial
 from zoo.rows.patterns import Patterns
 from zoo.rows.rows import Rows
@@ -165,14 +165,8 @@ class Diffusion(nn.Module):
     def sample(self, rows: Rows) -> Tensor:
         """Rows (n, D): the cells that some row of the table has, then the others given these."""
         seen = self.patterns.draw(rows.n)
-        drawn = self._drawn(self._nothing(rows), Told(seen, torch.zeros_like(seen), rows.given))
-        lacking = (~seen).any(-1)
-        if lacking.any():
-            told = Told(*(t[lacking] for t in (~seen, seen, rows.given)))
-            others = self._drawn(Scored(*(t[lacking] for t in drawn)), told)
-            for all_, some in zip(drawn, others, strict=True):
-                all_[lacking] = some
-        return self._decoded(drawn, rows)
+        drawn = in_turn(lambda parts, told: self._drawn(Scored(*parts), told), self._nothing(rows), seen, rows.given)
+        return self._decoded(Scored(*drawn), rows)
 
     def complete(self, rows: Rows, draws: int) -> Tensor:
         """The cells that are not seen, drawn given those that are (draws, n, D)."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo.bounds import Count, Natural, Share
 from zoo.flows.angle import UNTOLD, exact, guessed, ladder, measure, move
 from zoo.networks.residual import Residual
-from zoo.programs.denoiser import EVEN, Denoiser, Told, estimates, evenly, partly, spread_out
+from zoo.programs.denoiser import EVEN, Denoiser, Told, estimates, evenly, in_turn, partly, spread_out
 from zoo.rows.patterns import Patterns
 from zoo.rows.rows import Rows
 from zoo.rows.scores import Marginals, NormalScores, Scored, log_phi
@@ -116,10 +116,7 @@ class Score(nn.Module):
         """Rows (n, D): the cells that some row of the table has, then the others given these."""
         seen = self.patterns.draw(rows.n)
         nothing = torch.zeros(rows.n, self.scores.width, dtype=torch.float64, device=rows.given.device)
-        u = self._drawn(nothing, Told(seen, torch.zeros_like(seen), rows.given))
-        lacking = (~seen).any(-1)
-        if lacking.any():
-            u[lacking] = self._drawn(u[lacking], Told(*(t[lacking] for t in (~seen, seen, rows.given))))
+        (u,) = in_turn(lambda parts, told: [self._drawn(parts[0], told)], [nothing], seen, rows.given)
         return self._decoded(u, rows)
 
     def complete(self, rows: Rows, draws: int) -> Tensor:
